@@ -1,0 +1,2 @@
+/* A module that LAYERS does not have. */
+#include "base/banned.h"
