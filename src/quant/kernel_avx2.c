@@ -1,0 +1,17 @@
+/* The encoders for AVX2. Compiled with its flags; reached only through dispatch.c's check. */
+#if defined(__x86_64__)
+
+#include <math.h>
+#include <string.h>
+
+#include "quant/kernel_int.h"
+#include "quant/lanes_avx2_int.h"
+#include "tensor/convert.h"
+#include "base/banned.h"
+
+#include "quant/encode_one_int.h"
+#define KERNEL_SET  kernel_set_avx2
+#define KERNEL_NAME "avx2"
+#include "quant/kernel_table_int.h"
+
+#endif
