@@ -1,0 +1,136 @@
+/* The model view: opening by kind of source, and the accessors that need no data.
+ *
+ * Owns every map and table of a model; see model_int.h for the life of pointers. A model either
+ * opens completely, validated, or not at all. */
+#include "model/model_int.h"
+
+#include <string.h>
+
+#include "base/num.h"
+#include "base/banned.h"
+
+static bool ends_with(const char *s, const char *tail)
+{
+    size_t n = strlen(s), k = strlen(tail);
+    return n >= k && strcmp(s + n - k, tail) == 0;
+}
+
+int model_add_tensor(struct model *m, const struct model_tensor *t, const struct model_source *s,
+                     struct err *e)
+{
+    struct model_desc *d = &m->desc;
+    if (!map_add(&m->by_name, t->name, strlen(t->name), d->n_tensors))
+        return err_set(e, ERR_INPUT, "remove one of the two from the model's files",
+                       "%s: two tensors would be called %s in a GGUF", m->path, t->name);
+    size_t capacity = m->capacity;
+    d->tensors = xgrow(d->tensors, &capacity, d->n_tensors + 1, sizeof *d->tensors);
+    m->sources = xgrow(m->sources, &m->capacity, d->n_tensors + 1, sizeof *m->sources);
+    struct model_tensor *added = &d->tensors[d->n_tensors];
+    *added = *t;
+    added->role = model_role_of(t->name);
+    added->layer = model_layer_of(t->name);
+    bool vector = t->shape.n_dims <= 1 || ends_with(t->name, "_norm.weight");
+    added->dtype_min = vector ? DT_F32 : DT_NONE;
+    m->sources[d->n_tensors++] = *s;
+    uint64_t n;
+    if (!shape_elements(&t->shape, &n) || !num_add_u64(d->parameters, n, &d->parameters))
+        return err_set(e, ERR_INPUT, NULL, "%s: tensor %s has more elements than 2^64", m->path,
+                       t->name);
+    if (dtype_info(t->dtype)->quantized)
+        m->is_quantized = true;
+    return 0;
+}
+
+static int open_source(struct model *m, struct err *e)
+{
+    if (fs_is_dir(m->path))
+        return folder_open(m, e);
+    if (!fs_exists(m->path))
+        return err_set(
+            e, ERR_MISSING,
+            "give a Hugging Face folder (config.json, *.safetensors, tokenizer.json) or a "
+            ".gguf file",
+            "there is no model at %s", m->path);
+    if (ends_with(m->path, ".safetensors"))
+        return err_set(e, ERR_USAGE,
+                       "give the folder that holds it together with config.json and tokenizer.json",
+                       "%s alone is not a model", m->path);
+    return gguf_source_open(m, e);
+}
+
+int model_open(struct model **out, const char *path, struct err *e)
+{
+    struct model *m = xcalloc(1, sizeof *m);
+    m->path = xstrdup(path);
+    size_t n = strlen(m->path);
+    while (n > 1 && m->path[n - 1] == '/')
+        m->path[--n] = '\0';
+    if (open_source(m, e)) {
+        model_close(m);
+        return -1;
+    }
+    *out = m;
+    return 0;
+}
+
+void model_close(struct model *m)
+{
+    if (!m)
+        return;
+    for (size_t i = 0; i < m->n_shards; i++)
+        safetensors_close(&m->shards[i]);
+    xfree(m->shards);
+    if (m->is_gguf)
+        gguf_close(&m->gguf);
+    gguf_kvs_release(&m->kvs);
+    map_release(&m->by_name);
+    xfree(m->desc.tensors);
+    xfree(m->sources);
+    arena_release(&m->arena);
+    xfree(m->path);
+    xfree(m);
+}
+
+const struct model_desc *model_desc(const struct model *m)
+{
+    return &m->desc;
+}
+
+const struct gguf_kvs *model_kvs(const struct model *m)
+{
+    return &m->kvs;
+}
+
+const char *model_path(const struct model *m)
+{
+    return m->path;
+}
+
+uint64_t model_source_bytes(const struct model *m)
+{
+    return m->source_bytes;
+}
+
+bool model_is_gguf(const struct model *m)
+{
+    return m->is_gguf;
+}
+
+bool model_is_quantized(const struct model *m)
+{
+    return m->is_quantized;
+}
+
+int model_find(const struct model *m, const char *name)
+{
+    uint64_t i;
+    return map_get_str(&m->by_name, name, &i) ? (int)i : -1;
+}
+
+uint64_t model_kv_bytes_per_token(const struct model_desc *d)
+{
+    uint64_t heads, n;
+    if (!num_mul_u64(d->n_layer, d->n_head_kv, &heads) || !num_mul_u64(heads, d->head_dim, &n))
+        return 0;
+    return n > UINT64_MAX / 4 ? 0 : n * 4; /* K and V, two bytes each */
+}
