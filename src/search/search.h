@@ -1,0 +1,148 @@
+/* propose(history) → recipe. Knows nothing of tensors: groups are rows with bytes and predicted KL
+ * per type.
+ *
+ * The built-in proposer: first the stock mixes that can fit, best first; then the additive optimum
+ * of a multi-choice knapsack (groups × types, exact bytes) under the byte limit; then, trial by
+ * trial, the optimum under sensitivities corrected by what was measured, and single groups moved up
+ * or down a type around the best measured candidate, until nothing helps, targets are met or the
+ * budget is spent. With only an accuracy target the byte limit itself is searched; without targets
+ * a ladder of limits is measured, which is the Pareto front.
+ * To write another proposer: fill struct proposer; `next` must depend on its arguments alone, so
+ * that a resumed run goes the same way. */
+#ifndef SEARCH_SEARCH_H
+#define SEARCH_SEARCH_H
+
+#include "base/json.h"
+#include "base/stat.h"
+#include "measure/measure.h"
+#include "probe/probe.h"
+#include "recipe/recipe.h"
+
+/* Constraints and goal. 0 = not asked. All that are asked must hold. */
+struct targets {
+    uint64_t size_max;   /* bytes of the file */
+    double bpw_max;      /* file bytes*8/parameters */
+    uint64_t memory_max; /* weights + KV + compute at context */
+    uint32_t context;
+    double tps_min;
+    double latency_ms_max; /* time to first token */
+    double accuracy_min;   /* top-1 agreement 0..1 */
+};
+bool targets_any(const struct targets *t);
+/* Only accuracy is asked: the smallest candidate that has it is wanted. */
+bool targets_accuracy_only(const struct targets *t);
+/* Is speed or memory asked, so that every candidate's must be measured? */
+bool targets_need_speed(const struct targets *t);
+json_t *targets_json_new(const struct targets *t);
+void targets_from_json(struct targets *t, const json_t *doc);
+/* Does a measured candidate meet them? `why` (may be NULL) gets the first that fails as a
+ * phrase. */
+enum { TARGETS_WHY_MAX = 160 };
+bool targets_met(const struct targets *t, uint64_t bytes, uint64_t parameters,
+                 const struct score *s, char *why);
+/* How far a candidate is from meeting them: Σ of log ratios over those that fail; 0 = met. */
+double targets_distance(const struct targets *t, uint64_t bytes, uint64_t parameters,
+                        const struct score *s);
+
+/* One candidate that was tried, as search sees it. */
+struct trial {
+    char key[65]; /* trial_key of the recipe */
+    struct recipe recipe;
+    /* Per group, DT_NONE where members differ (stock mixes); NULL for foreign recipes. xfree. */
+    enum dtype *group_types;
+    uint64_t bytes;
+    struct score score;
+    double *window_kld; /* (n_windows) mean KL of each window, for paired comparison; xfree */
+    size_t n_windows;
+    double predicted_kld; /* NaN = none */
+    bool stock;
+    bool failed;            /* could not be made or measured; never proposed again */
+    const char *stock_name; /* static */
+};
+struct trials {
+    struct trial *items;
+    size_t n, capacity;
+};
+void trial_release(struct trial *t);
+void trials_release(struct trials *t);
+/* Appends; what *t owns belongs to the list afterwards. */
+void trials_add(struct trials *l, const struct trial *t);
+/* SHA-256 of the recipe's canonical JSON. */
+void trial_key(const struct recipe *r, char key[static 65]);
+/* Paired difference a − b of the mean KL over the same windows; NaN without windows in common. */
+struct stat_mean trial_paired(const struct trial *a, const struct trial *b);
+/* Indices of the Pareto front over (bytes, kld_mean), ascending bytes; returns count. */
+size_t trials_front(const struct trials *t, size_t *indices);
+/* Best by the goal: lowest KL among those that meet all targets; with only an accuracy target the
+ * smallest that meets it; without targets the knee of the front. −1 when none meets. */
+int trials_best(const struct trials *t, const struct targets *targets, uint64_t parameters);
+/* As trials_best, among the stock mixes. */
+int trials_best_stock(const struct trials *t, const struct targets *targets, uint64_t parameters);
+/* When none meets: the nearest, then the lowest KL. −1 when nothing was measured. */
+int trials_nearest(const struct trials *t, const struct targets *targets, uint64_t parameters);
+
+/* Multi-choice knapsack: one type per group, Σbytes ≤ limit, minimal Σ predicted KL. Exact where
+ * the sizes have a common divisor that cuts the range into at most 2^16 steps (fewer for very many
+ * groups), else sizes are rounded up to such a grid and a greedy pass spends the bytes that are
+ * left. types (n_groups) out; kld and bytes may be NULL. ERR_INFEASIBLE when even the smallest does
+ * not fit. */
+int allocate(const struct probe_table *t, uint64_t bytes_limit, enum dtype *types, double *kld,
+             uint64_t *bytes, struct err *e);
+uint64_t allocate_smallest(const struct probe_table *t);
+uint64_t allocate_largest(const struct probe_table *t);
+/* Σ predicted KL and bytes of a choice; NaN when a type is not in the table. */
+double allocate_kld(const struct probe_table *t, const enum dtype *types);
+uint64_t allocate_bytes(const struct probe_table *t, const enum dtype *types);
+
+struct search_space {
+    const struct model_desc *desc;
+    const struct probe_groups *groups;
+    const struct probe_table *table; /* NULL until probed: only stock mixes are proposed */
+    bool have_importance;
+    uint64_t fixed_bytes; /* of the file outside the groups: header, norms, padding */
+    uint64_t bytes_limit; /* of the file, derived from targets; UINT64_MAX = none */
+    struct targets targets;
+    const char *const *stock_names; /* mixes that may be proposed, NULL-terminated; NULL = all */
+    int max_trials;                 /* of the search; stock mixes are not counted */
+    /* What a codebook type (IQ1, IQ2, IQ3) must save: its KL counts this much more, as CPUs decode
+     * it about half as fast as its neighbours. 1 (or 0) = nothing. */
+    double codebook_handicap;
+};
+struct proposal {
+    struct recipe recipe;
+    enum dtype *group_types; /* (n_groups) xfree */
+    uint64_t bytes;          /* of the file, as search computes it */
+    double predicted_kld;    /* NaN = none */
+    const char *stock_name;  /* static, NULL = not stock */
+    char reason[160];        /* why this one, for the log: "additive optimum at 4.13 MB" */
+};
+void proposal_release(struct proposal *p);
+/* The interface every architect implements. next: 0 = a proposal, 1 = nothing more to try, −1 =
+ * error. */
+struct proposer {
+    const char *name;
+    int (*next)(void *ud, const struct search_space *space, const struct trials *history,
+                struct proposal *p, struct err *e);
+    void (*close)(void *ud);
+    void *ud;
+};
+/* The built-in proposer; deterministic, stateless. */
+void search_builtin(struct proposer *p);
+
+/* A recipe that gives each group its type; everything else as the recipe's base has it. */
+int search_recipe(struct recipe *r, const struct model_desc *d, const struct probe_groups *groups,
+                  const enum dtype *types, struct err *e);
+/* A stock mix as this model has it: types per group (DT_NONE = members differ), file bytes, and the
+ * KL the table predicts (NaN when it has no entry for some type). */
+struct search_stock {
+    const char *name;
+    enum dtype *types; /* (n_groups), xfree */
+    uint64_t bytes;
+    double kld;
+};
+/* All quantizing mixes that the space allows, largest first. */
+int search_stocks(const struct search_space *s, struct search_stock **list, size_t *n,
+                  struct err *e);
+void search_stocks_free(struct search_stock *list, size_t n);
+
+#endif

@@ -1,0 +1,24 @@
+/* Private to search/: the parts of the built-in proposer. */
+#ifndef SEARCH_SEARCH_INT_H
+#define SEARCH_SEARCH_INT_H
+
+#include "search/search.h"
+
+/* The table with its predictions corrected by what was measured (correct.c).
+ * probe_table_release. */
+void correct_table(struct probe_table *to, const struct probe_table *t,
+                   const struct probe_groups *groups, const struct trials *history);
+
+/* Was a candidate with these types, or this stock mix, tried before (failed ones included)? */
+bool history_has_types(const struct trials *h, const enum dtype *types, size_t n_groups);
+bool history_has_stock(const struct trials *h, const char *name);
+int history_search_count(const struct trials *h);
+
+/* The stock mixes worth measuring next. 0 = proposal, 1 = none left, -1 = error. */
+int stocks_next(const struct search_space *s, const struct trials *h, struct proposal *p,
+                struct err *e);
+/* The best single move around `from` under the table; false when none promises anything. */
+bool moves_best(const struct search_space *s, const struct probe_table *t, const struct trials *h,
+                const enum dtype *from, enum dtype *types);
+
+#endif
