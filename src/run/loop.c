@@ -1,0 +1,99 @@
+/* The loop: ask the proposer, try what it says, until it has nothing more or the budget is spent.
+ *
+ * The history the proposer sees is the list of trials, finished ones of an earlier part of the run
+ * included, so a resumed run continues where it was. Limits are learned between trials: compute
+ * buffers and speed are known only after something was measured.
+ */
+#include "run/run_int.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/stop.h"
+#include "base/banned.h"
+
+enum { TRIALS_DEFAULT = 8, STOCK_TYPICAL = 3 };
+/* Codebook types took 1.5 to 1.8 times the processor time per token of k-quants of their size. */
+static const double codebook_handicap = 1.1;
+
+/* Only processors stumble over codebooks, and whoever asks for quality alone does not mind. */
+static double handicap(const struct run *r)
+{
+    bool gpu = r->set.gpu_layers > 0 || (r->set.has_profile && r->set.profile.vram_gb > 0);
+    return gpu || strcmp(r->set.preset, "quality") == 0 ? 1 : codebook_handicap;
+}
+
+double run_elapsed(const struct run *r)
+{
+    return r->before + clock_seconds() - r->began;
+}
+
+void run_space(struct run *r, struct search_space *s)
+{
+    *s = (struct search_space){
+        .desc = r->subject.desc,
+        .groups = &r->subject.groups,
+        .table = r->have_table ? &r->table : NULL,
+        .have_importance = true,
+        .fixed_bytes = r->subject.fixed_bytes,
+        .bytes_limit = r->limits.bytes_max,
+        .targets = r->set.targets,
+        .stock_names = r->subject.stock_names,
+        .max_trials = r->set.max_iters > 0 ? r->set.max_iters : TRIALS_DEFAULT,
+        .codebook_handicap = handicap(r),
+    };
+}
+
+static bool budget_spent(struct run *r)
+{
+    if (!(r->set.budget_minutes > 0) || run_elapsed(r) < r->set.budget_minutes * 60)
+        return false;
+    /* One candidate at least must be there to deliver. */
+    for (size_t i = 0; i < r->trials.n; i++)
+        if (!r->trials.items[i].failed)
+            return true;
+    return false;
+}
+
+static void show_progress(struct run *r, const struct proposal *p)
+{
+    int done = 0, expected = STOCK_TYPICAL;
+    for (size_t i = 0; i < r->trials.n; i++)
+        done += r->trials.items[i].stock == (p->stock_name != NULL);
+    if (!p->stock_name)
+        expected = r->set.max_iters > 0 ? r->set.max_iters : TRIALS_DEFAULT;
+    /* How many there will be is not known: the share approaches one. */
+    stage_progress(r, done, done + expected * 0.5 + 1, p->reason);
+}
+
+int run_stock_and_search(struct run *r, struct err *e)
+{
+    struct proposer builtin;
+    int rc = 0;
+    search_builtin(&builtin);
+    for (;;) {
+        struct search_space space;
+        struct proposal p;
+        rc = stop_check(e);
+        if (rc != 0)
+            break;
+        if (budget_spent(r)) {
+            run_note(r, "the budget of %g minutes is spent: the search stops here",
+                     r->set.budget_minutes);
+            break;
+        }
+        limits_learn(&r->limits, &r->set, &r->subject, &r->trials);
+        run_space(r, &space);
+        rc = builtin.next(builtin.ud, &space, &r->trials, &p, e);
+        if (rc != 0)
+            break;
+        stage_enter(r, p.stock_name ? STAGE_STOCK : STAGE_SEARCH);
+        show_progress(r, &p);
+        rc = trial_run(r, &p, e);
+        if (rc != 0)
+            break;
+    }
+    builtin.close(builtin.ud);
+    return rc < 0 ? -1 : 0;
+}

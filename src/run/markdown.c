@@ -1,0 +1,216 @@
+/* report.md: the result document for people. Reads only the document, so it can be made again
+ * later.
+ *
+ * Numbers that are not there are a dash, predicted ones carry a tilde. Tables are Markdown that
+ * reads well as plain text too.
+ */
+#include "run/run.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "base/banned.h"
+
+enum { MARKDOWN_MAX = 1 << 20, CELL_MAX = 64 };
+
+static double real_of(const json_t *o, const char *key)
+{
+    return json_opt_real(o, key, NAN);
+}
+
+/* A number as text, "-" when it is not there. */
+static const char *cell(char text[static CELL_MAX], const char *format, double value)
+{
+    if (!isfinite(value) || !(value > 0))
+        snprintf(text, CELL_MAX, "-");
+    else
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+        snprintf(text, CELL_MAX, format, value);
+#pragma GCC diagnostic pop
+    return text;
+}
+
+static const char *interval(char text[static CELL_MAX], const json_t *score, const char *key,
+                            double scale, int digits)
+{
+    const json_t *ci = json_object_get(score, key);
+    double low = json_number_value(json_array_get(ci, 0)),
+           high = json_number_value(json_array_get(ci, 1));
+    if (json_array_size(ci) == 2)
+        snprintf(text, CELL_MAX, " ± %.*f", digits, (high - low) / 2 * scale);
+    else
+        text[0] = 0;
+    return text;
+}
+
+static bool predicts(const json_t *candidate)
+{
+    return json_array_size(json_object_get(candidate, "predicted")) > 0;
+}
+
+static void add_row(struct buf *b, const json_t *c, const char *label)
+{
+    const json_t *s = json_object_get(c, "score");
+    char size[NUM_TEXT_MAX], kld[CELL_MAX], ci[CELL_MAX], top1[CELL_MAX], top_ci[CELL_MAX];
+    char ppl[CELL_MAX], tps[CELL_MAX];
+    bool search = strcmp(json_opt_str(c, "measured_on", ""), "search") == 0;
+    buf_addf(b, "| %s%s | %s | %.3f | %s%s | %s%s | %s | %s%s |\n", label,
+             search ? " (search text)" : "",
+             num_format_size((uint64_t)json_opt_i64(c, "bytes", 0), size), real_of(c, "bpw"),
+             cell(kld, "%.5f", real_of(s, "kld_mean")), interval(ci, s, "kld_mean_ci95", 1, 5),
+             cell(top1, "%.2f", real_of(s, "top1") * 100), interval(top_ci, s, "top1_ci95", 100, 2),
+             cell(ppl, "%.3f", real_of(s, "ppl")), predicts(c) ? "~" : "",
+             cell(tps, "%.1f", real_of(s, "tps_decode")));
+}
+
+static bool same_recipe(const json_t *a, const json_t *b)
+{
+    return json_equal(json_object_get(a, "recipe"), json_object_get(b, "recipe")) == 1;
+}
+
+static void add_table(struct buf *b, const json_t *report)
+{
+    const json_t *best = json_object_get(report, "best"), *list, *c;
+    size_t i;
+    buf_adds(b,
+             "| candidate | size | bits/weight | KL divergence | top-1 agreement, % | perplexity "
+             "| tokens/s |\n|---|---|---|---|---|---|---|\n");
+    const char *name = json_opt_str(best, "name", NULL);
+    char label[CELL_MAX];
+    snprintf(label, sizeof(label), "**%.40s, delivered**", name ? name : "composed");
+    add_row(b, best, label);
+    list = json_object_get(report, "stock");
+    json_array_foreach(list, i, c)
+    {
+        if (!same_recipe(c, best))
+            add_row(b, c, json_opt_str(c, "name", "stock"));
+    }
+    list = json_object_get(report, "front");
+    json_array_foreach(list, i, c)
+    {
+        if (!same_recipe(c, best) && !json_opt_bool(c, "stock", false))
+            add_row(b, c, "composed");
+    }
+    double base = real_of(json_object_get(best, "score"), "ppl_base");
+    if (base > 0)
+        buf_addf(b, "\nPerplexity of the original on the same text: %.3f.\n", base);
+}
+
+static void add_comparison(struct buf *b, const json_t *report)
+{
+    const json_t *p = json_object_get(report, "paired");
+    const json_t *ci = json_object_get(p, "kld_difference_ci95");
+    if (!json_is_object(p))
+        return;
+    double low = json_number_value(json_array_get(ci, 0)),
+           high = json_number_value(json_array_get(ci, 1));
+    buf_addf(b,
+             "\nAgainst the best stock mix that meets the same targets, %s: KL divergence %.2fx, "
+             "difference %.5f (95 %% interval %.5f to %.5f over %lld held-out windows)%s.\n",
+             json_opt_str(p, "against", "?"), real_of(p, "kld_ratio"), real_of(p, "kld_difference"),
+             low, high, (long long)json_opt_i64(p, "windows", 0),
+             json_opt_bool(p, "reliable", false) ? "" : ", which noise alone could explain");
+}
+
+static void add_run_it(struct buf *b, const json_t *report)
+{
+    const char *file = json_opt_str(json_object_get(report, "best"), "file", NULL);
+    if (!file)
+        return;
+    buf_addf(
+        b,
+        "\n## Run it\n\n"
+        "llama.cpp:\n\n    llama-cli -m %s\n    llama-server -m %s\n\n"
+        "Ollama:\n\n    printf 'FROM ./%s\\n' > Modelfile && ollama create my-model -f Modelfile "
+        "&& ollama run my-model\n\n"
+        "Make it again, byte for byte:\n\n"
+        "    sintra quantize MODEL -o again.gguf --recipe recipe.json --imatrix imatrix.gguf\n\n"
+        "Check the files: `sha256sum -c SHA256SUMS`\n",
+        file, file, file);
+}
+
+static void add_targets(struct buf *b, const json_t *report)
+{
+    const json_t *targets = json_object_get(report, "targets"), *value;
+    const char *key;
+    bool any = false;
+    json_object_foreach((json_t *)(uintptr_t)targets, key, value)
+    {
+        if (strcmp(key, "context") == 0)
+            continue;
+        buf_addf(b, "%s%s = %g", any ? ", " : "Asked for: ", key, json_number_value(value));
+        any = true;
+    }
+    if (any)
+        buf_adds(b, ". ");
+    bool met = strcmp(json_opt_str(report, "status", ""), "met") == 0;
+    if (any && met)
+        buf_adds(b, "Met.\n");
+    else if (!met)
+        buf_addf(b, "Not met: %s.\n", json_opt_str(report, "reason", "?"));
+}
+
+static void add_notes(struct buf *b, const json_t *report)
+{
+    const json_t *notes = json_object_get(report, "notes"), *n;
+    size_t i;
+    json_array_foreach(notes, i, n)
+    {
+        buf_addf(b, "%s- %s\n", i == 0 ? "\n## Notes\n\n" : "", json_string_value(n));
+    }
+}
+
+static void add_how(struct buf *b, const json_t *report)
+{
+    const json_t *w = json_object_get(report, "windows");
+    char seconds[NUM_TEXT_MAX];
+    buf_addf(b,
+             "\n## How it was found\n\n%lld candidates were made and measured in %s; corpus: %s.\n",
+             (long long)json_opt_i64(report, "trials", 0),
+             num_format_seconds(json_opt_real(report, "seconds", 0), seconds),
+             json_opt_str(report, "corpus", "?"));
+    if (json_opt_i64(w, "n_ctx", 0) > 0)
+        buf_addf(b,
+                 "Windows of %lld tokens: %lld to calibrate, %lld to search, %lld held out for the "
+                 "scores above; no two sets share a window.\n",
+                 (long long)json_opt_i64(w, "n_ctx", 0),
+                 (long long)json_opt_i64(json_object_get(w, "calibration"), "count", 0),
+                 (long long)json_opt_i64(json_object_get(w, "search"), "count", 0),
+                 (long long)json_opt_i64(json_object_get(w, "final"), "count", 0));
+    buf_adds(b,
+             "KL divergence is that of the original's next-token distribution from the "
+             "candidate's, in nats per token; ± is half of a 95 % interval clustered by window. A "
+             "tilde marks a prediction.\n");
+}
+
+char *run_report_markdown(const json_t *report)
+{
+    struct buf b;
+    const json_t *model = json_object_get(report, "model");
+    char count[NUM_TEXT_MAX], size[NUM_TEXT_MAX];
+    buf_init(&b, MARKDOWN_MAX);
+    buf_addf(&b, "# %s, compressed\n\n", json_opt_str(model, "name", "model"));
+    if (json_opt_bool(report, "mock", false))
+        buf_adds(&b, "**Simulated (`--mock`): every number below is invented.**\n\n");
+    buf_addf(&b, "%s parameters, architecture %s, %s as it came.\n\n",
+             num_format_count((uint64_t)json_opt_i64(model, "parameters", 0), count),
+             json_opt_str(model, "architecture", "?"),
+             num_format_size((uint64_t)json_opt_i64(model, "bytes", 0), size));
+    if (!json_is_object(json_object_get(report, "best"))) {
+        buf_addf(&b, "Nothing was made: %s.\n", json_opt_str(report, "reason", "?"));
+        return buf_take(&b);
+    }
+    add_targets(&b, report);
+    buf_adds(&b, "\n");
+    add_table(&b, report);
+    add_comparison(&b, report);
+    add_run_it(&b, report);
+    add_how(&b, report);
+    add_notes(&b, report);
+    return buf_take(&b);
+}

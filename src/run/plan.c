@@ -1,0 +1,125 @@
+/* What a run would do, by arithmetic alone: sizes, limits, which mixes fit, what is impossible.
+ *
+ * Opens the model, reads no weights, writes nothing. Speeds are predictions from the measured or
+ * the profile's memory bandwidth and say so.
+ */
+#include "run/run_int.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/thread.h"
+#include "base/banned.h"
+
+static const double share_of_bandwidth = 0.8;
+
+static double predicted_tps(const struct run *r, uint64_t file_bytes)
+{
+    uint64_t read = bytes_per_token(&r->subject, file_bytes);
+    if (r->set.has_profile && r->set.profile.remote)
+        return hw_predict(&r->set.profile, read, 0, r->subject.desc->parameters).tps_decode;
+    return r->hw.bandwidth_gbs > 0 && read > 0
+               ? r->hw.bandwidth_gbs * 1e9 * share_of_bandwidth / (double)read
+               : 0;
+}
+
+static json_t *stock_row_new(const struct run *r, const struct search_stock *m)
+{
+    json_t *o = json_object();
+    double tps = predicted_tps(r, m->bytes);
+    json_object_set_new(o, "name", json_string(m->name));
+    json_object_set_new(o, "bytes", json_integer((json_int_t)m->bytes));
+    json_object_set_new(o, "bpw",
+                        json_real_new((double)m->bytes * 8 / (double)r->subject.desc->parameters));
+    json_object_set_new(o, "memory_bytes",
+                        json_integer((json_int_t)(m->bytes + r->limits.kv_bytes)));
+    json_object_set_new(o, "tps_predicted", tps > 0 ? json_real_new(tps) : json_null());
+    json_object_set_new(o, "fits", json_boolean(m->bytes <= r->limits.bytes_max));
+    return o;
+}
+
+static int stock_rows(struct run *r, json_t *doc, struct err *e)
+{
+    struct search_space space;
+    struct search_stock *list;
+    size_t n;
+    json_t *rows = json_array();
+    run_space(r, &space);
+    space.table = NULL;
+    json_object_set_new(doc, "stock", rows);
+    if (search_stocks(&space, &list, &n, e) != 0)
+        return -1;
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(rows, stock_row_new(r, &list[i]));
+    search_stocks_free(list, n);
+    return 0;
+}
+
+static json_t *types_new(const struct subject *m)
+{
+    json_t *list = json_array();
+    for (int k = 0; k < m->n_types; k++)
+        json_array_append_new(list, json_string(dtype_name(m->types[k])));
+    return list;
+}
+
+static json_t *text_new(const struct run *r)
+{
+    const struct scale *s = &r->subject.scale;
+    json_t *o = json_object();
+    json_object_set_new(o, "corpus", json_string(r->set.corpus));
+    json_object_set_new(o, "n_ctx", json_integer((json_int_t)s->n_ctx));
+    json_object_set_new(o, "calibration", json_integer((json_int_t)s->calibration));
+    json_object_set_new(o, "search", json_integer((json_int_t)s->search));
+    json_object_set_new(o, "final", json_integer((json_int_t)s->final));
+    return o;
+}
+
+static json_t *seconds_new(const struct run *r, double *total)
+{
+    json_t *o = json_object();
+    *total = 0;
+    for (int i = 0; i < STAGES; i++) {
+        *total += r->stages.expected[i];
+        json_object_set_new(o, stage_name((enum stage)i),
+                            json_real_new(round(r->stages.expected[i] * 10) / 10));
+    }
+    return o;
+}
+
+int plan_document(struct run *r, json_t **plan, struct err *e)
+{
+    char sentence[ERR_MESSAGE_MAX], hint[ERR_HINT_MAX];
+    double total;
+    json_t *doc = json_object();
+    bool infeasible =
+        limits_infeasible(&r->limits, &r->set, &r->subject, &r->hw, sentence, hint) != 0;
+    stages_expect(r);
+    json_object_set_new(doc, "plan", json_integer(1));
+    if (r->set.mock)
+        json_object_set_new(doc, "mock", json_true());
+    if (infeasible) {
+        json_object_set_new(doc, "status", json_string("infeasible"));
+        json_object_set_new(doc, "reason", json_string(sentence));
+        json_object_set_new(doc, "hint", json_string(hint));
+    }
+    json_object_set_new(doc, "model", report_model_json_new(&r->subject));
+    json_object_set_new(doc, "hardware", hw_json_new(&r->hw));
+    if (r->set.has_profile)
+        json_object_set_new(doc, "profile", json_string(r->set.profile.name));
+    json_object_set_new(doc, "targets", targets_json_new(&r->set.targets));
+    json_object_set_new(doc, "preset", json_string(r->set.preset));
+    json_object_set_new(doc, "limits", limits_json_new(&r->limits));
+    json_object_set_new(doc, "types", types_new(&r->subject));
+    json_object_set_new(doc, "groups", json_integer((json_int_t)r->subject.groups.n));
+    json_object_set_new(doc, "text", text_new(r));
+    json_object_set_new(doc, "seconds_by_stage", seconds_new(r, &total));
+    json_object_set_new(doc, "seconds_predicted", json_real_new(round(total)));
+    if (stock_rows(r, doc, e) != 0) {
+        json_decref(doc);
+        return -1;
+    }
+    *plan = doc;
+    return 0;
+}

@@ -1,0 +1,522 @@
+/* The real world: files made by bake, measured in workers.
+ *
+ * Owns the float copy of the original in HOME/cache/<sha256>/ (made once, under a lock, shared with
+ * other commands), the text, the importance matrix, which lies in the same cache under the hash of
+ * its calibration windows, and the references, which live in shared memory of this process and are
+ * made anew after a restart. The worker that holds the original is stopped while candidates are
+ * measured, and started again for the final reference: two models are never in memory at once.
+ */
+#include "run/run_int.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/hash.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "base/stop.h"
+#include "run/text_int.h"
+#include "base/banned.h"
+
+static const double float_share = 0.4;     /* of memory, that an F32 original may take */
+static const double half_share = 0.7;      /* the same for a BF16 one */
+static const double reference_share = 0.3; /* of memory, for reference logits */
+static const double speed_seconds = 6;     /* bound of one speed measurement */
+enum {
+    PROMPT_TOKENS = 128,
+    DECODE_TOKENS = 48,
+    REPEATS = 3,
+    WORDS = 24,
+    LOCK_TRIES = 7200,
+    WORKER_TRIES = 3
+};
+static const enum dtype probe_type = DT_Q3_K;
+
+struct real {
+    char *original;
+    struct engine *engine; /* holds the original in float mode, or NULL */
+    struct text text;
+    struct measure_reference search, final;
+    bool have_search, have_final;
+};
+
+/* ---- the original ---- */
+
+/* F32 where memory allows: probes then see what a type does and nothing else. */
+static int choose_float(const struct run *r, const char **type, struct err *e)
+{
+    double parameters = (double)r->subject.desc->parameters, ram = (double)r->hw.ram_usable;
+    char need[NUM_TEXT_MAX], have[NUM_TEXT_MAX];
+    *type = "F32";
+    if (!(ram > 0) || 4 * parameters <= float_share * ram)
+        return 0;
+    *type = "BF16";
+    if (2 * parameters <= half_share * ram)
+        return 0;
+    return err_set(
+        e, ERR_MEMORY,
+        "run on a machine with more memory, close other programs, or start from a GGUF "
+        "with 'sintra quantize --type'",
+        "the original takes %s of memory as BF16 and %s can be used here; measuring needs "
+        "it whole",
+        num_format_size((uint64_t)(2 * parameters), need), num_format_size(r->hw.ram_usable, have));
+}
+
+static int bake_original(struct run *r, const char *type, const char *path, struct err *e)
+{
+    struct recipe recipe;
+    struct bake_result done = {0};
+    recipe_init(&recipe, type);
+    struct bake_job job = {.model = r->subject.model,
+                           .recipe = &recipe,
+                           .output = path,
+                           .threads = r->set.threads,
+                           .allow_requantize = true,
+                           .progress = &r->stages.progress};
+    int rc = bake_gguf(&job, &done, e);
+    if (rc == 0)
+        bake_result_release(&done);
+    recipe_release(&recipe);
+    return rc;
+}
+
+/* Another run may be making the same copy: wait for it. */
+static int lock_wait(struct run *r, struct fs_lock *lock, const char *path, struct err *e)
+{
+    for (int i = 0;; i++) {
+        struct err inner = {0};
+        if (fs_lock_take(lock, path, &inner) == 0)
+            return 0;
+        if (inner.code != ERR_BUSY || i >= LOCK_TRIES) {
+            *e = inner;
+            return -1;
+        }
+        if (i == 0)
+            run_say(r, "another run is preparing the same model; waiting for it");
+        if (stop_check(e) != 0)
+            return -1;
+        nanosleep(&(struct timespec){0, 500000000}, NULL);
+    }
+}
+
+static int make_original(struct run *r, struct real *w, struct err *e)
+{
+    const char *type;
+    struct fs_lock lock;
+    if (choose_float(r, &type, e) != 0)
+        return -1;
+    char *name = xasprintf("original-%s.gguf", type), *lock_path = fs_join(r->cache, "lock");
+    w->original = fs_join(r->cache, name);
+    int rc = 0;
+    if (!fs_exists(w->original)) {
+        rc = lock_wait(r, &lock, lock_path, e);
+        if (rc == 0) {
+            if (!fs_exists(w->original))
+                rc = bake_original(r, type, w->original, e);
+            fs_lock_drop(&lock);
+        }
+    }
+    xfree(name);
+    xfree(lock_path);
+    return rc;
+}
+
+/* The kernel would choose its victim itself; a limit makes a worker that eats all memory one failed
+ * call. */
+static void options(const struct run *r, struct measure_options *o)
+{
+    *o = (struct measure_options){.threads = r->set.threads,
+                                  .gpu_layers = r->set.gpu_layers,
+                                  .memory_bytes_max = r->hw.ram_usable,
+                                  .progress = &r->stages.progress};
+}
+
+static int start_original(struct run *r, struct real *w, struct err *e)
+{
+    struct measure_options o;
+    struct engine_info info;
+    options(r, &o);
+    if (measure_open(&w->engine, &info, w->original, ENGINE_FLOAT, r->subject.scale.n_ctx, 0, true,
+                     &o, e) != 0) {
+        w->engine = NULL;
+        return err_context(e, "loading the original");
+    }
+    return 0;
+}
+
+static void stop_original(struct real *w)
+{
+    engine_stop(w->engine);
+    w->engine = NULL;
+}
+
+/* A step that needs the worker with the original. A worker that is lost on the way is started
+ * again: no step leaves anything half done behind, and what it finished is kept in facts and
+ * files. */
+typedef int step_fn(struct run *r, struct real *w, struct err *e);
+
+static int with_original(struct run *r, struct real *w, step_fn *step, struct err *e)
+{
+    for (int tries = 1;; tries++) {
+        struct err inner = {0};
+        if (w->engine || start_original(r, w, &inner) == 0) {
+            if (step(r, w, &inner) == 0)
+                return 0;
+        }
+        stop_original(w);
+        if (!error_is_of_worker(&inner) || tries >= WORKER_TRIES) {
+            *e = inner;
+            return -1;
+        }
+        run_note(r, "the worker with the original was lost and is started again: %s",
+                 inner.message);
+    }
+}
+
+/* ---- text, importance, references ---- */
+
+/* Windows whose reference logits fit into the memory meant for them; at least two. */
+static size_t windows_that_fit(const struct run *r, const struct engine_windows *w)
+{
+    double per_window =
+        (double)(w->n_ctx - 1 - w->first) * r->subject.desc->n_vocab * sizeof(float);
+    double room = reference_share * (double)r->hw.ram_usable;
+    size_t n = per_window > 0 && room > 0 ? (size_t)(room / per_window) : w->n_windows;
+    return n < 2 ? 2 : n;
+}
+
+static void fit_reference(struct run *r, struct real *w, enum text_set set, const char *what)
+{
+    size_t n = windows_that_fit(r, &w->text.part[set].w);
+    if (n >= w->text.part[set].count)
+        return;
+    run_note(r, "memory for reference logits allows %zu of %zu windows for %s", n,
+             w->text.part[set].count, what);
+    text_shorten(&w->text, set, n);
+}
+
+static int make_text(struct run *r, struct real *w, struct err *e)
+{
+    if (strcmp(r->set.corpus, "self") == 0) {
+        char about[NUM_TEXT_MAX];
+        run_say(r, "the model samples its own text, about %s unless it did before",
+                num_format_seconds(r->stages.expected[STAGE_TEXT], about));
+    }
+    if (text_make(&w->text, r, w->engine, e) != 0)
+        return -1;
+    fit_reference(r, w, TEXT_SEARCH, "the search");
+    fit_reference(r, w, TEXT_FINAL, "the final scores");
+    if (r->subject.scale.probe > w->text.part[TEXT_SEARCH].count)
+        r->subject.scale.probe = w->text.part[TEXT_SEARCH].count;
+    r->windows = text_json_new(&w->text, &r->subject.scale);
+    return 0;
+}
+
+/* Always read back from the file, so that a resumed run weighs with the same values to the last
+ * bit. */
+static int make_importance(struct run *r, struct real *w, struct err *e)
+{
+    char key[65];
+    struct imatrix made = {0};
+    text_key(&w->text, TEXT_CALIBRATION, key);
+    xfree(r->imatrix_path);
+    r->imatrix_path = xasprintf("%s/imatrix-%.16s.gguf", r->cache, key);
+    if (!fs_exists(r->imatrix_path)) {
+        int rc = measure_importance(&made, w->engine, &w->text.part[TEXT_CALIBRATION].w,
+                                    subject_dataset(&r->set), &r->stages.progress, e);
+        if (rc == 0) {
+            rc = imatrix_write(&made, r->imatrix_path, e);
+            imatrix_release(&made);
+        }
+        if (rc != 0)
+            return -1;
+    }
+    if (imatrix_read(&r->imatrix, r->imatrix_path, e) != 0)
+        return -1;
+    r->have_imatrix = true;
+    return 0;
+}
+
+static int make_reference(struct run *r, struct real *w, enum text_set set,
+                          struct measure_reference *out, struct err *e)
+{
+    uint64_t most = (uint64_t)(reference_share * (double)r->hw.ram_usable);
+    return measure_reference_make(out, w->engine, &w->text.part[set].w, most, &r->stages.progress,
+                                  e);
+}
+
+static int make_search_reference(struct run *r, struct real *w, struct err *e)
+{
+    if (w->have_final)
+        measure_reference_release(&w->final);
+    w->have_final = false;
+    if (!w->have_search && make_reference(r, w, TEXT_SEARCH, &w->search, e) != 0)
+        return -1;
+    w->have_search = true;
+    return 0;
+}
+
+/* Only one reference is in memory at a time. */
+static int make_final_reference(struct run *r, struct real *w, struct err *e)
+{
+    if (w->have_search)
+        measure_reference_release(&w->search);
+    w->have_search = false;
+    if (!w->have_final && make_reference(r, w, TEXT_FINAL, &w->final, e) != 0)
+        return -1;
+    w->have_final = true;
+    return 0;
+}
+
+/* Sizes were planned with an importance matrix that says nothing; now the real one is there. */
+static int correct_fixed_bytes(struct run *r, struct err *e)
+{
+    struct recipe q8_0;
+    uint64_t unit, real;
+    recipe_init(&q8_0, "Q8_0");
+    int rc = subject_file_bytes(&r->subject, &q8_0, NULL, subject_dataset(&r->set), &unit, e);
+    if (rc == 0)
+        rc = subject_file_bytes(&r->subject, &q8_0, &r->imatrix, NULL, &real, e);
+    recipe_release(&q8_0);
+    if (rc == 0)
+        r->subject.fixed_bytes = r->subject.fixed_bytes + real - unit;
+    return rc;
+}
+
+static int real_prepare(struct run *r, struct err *e)
+{
+    struct real *w = xcalloc(1, sizeof(*w));
+    r->world_data = w;
+    stage_enter(r, STAGE_ORIGINAL);
+    if (fs_mkdirs(r->cache, e) != 0 || fs_mkdirs(r->candidates, e) != 0 ||
+        make_original(r, w, e) != 0)
+        return -1;
+    stage_enter(r, STAGE_TEXT);
+    if (with_original(r, w, make_text, e) != 0)
+        return -1;
+    stage_enter(r, STAGE_IMPORTANCE);
+    if (with_original(r, w, make_importance, e) != 0 || correct_fixed_bytes(r, e) != 0)
+        return -1;
+    stage_enter(r, STAGE_REFERENCE);
+    return with_original(r, w, make_search_reference, e);
+}
+
+/* ---- sensitivities ---- */
+
+/* Facts outlive runs: the same model, text, importance and encoders give the same KL. */
+struct probing {
+    struct run *run;
+    char prefix[65]; /* hash of all that a sensitivity depends on but the group */
+    struct sensitivity *known;
+    const struct sensitivity **pointers;
+};
+
+static void probing_prefix(struct probing *p, const struct real *w)
+{
+    char key[65], text[512];
+    text_key(&w->text, TEXT_SEARCH, key);
+    snprintf(text, sizeof(text), "%s %s %s %zu %s %s %s %s", p->run->subject.sha256, key,
+             p->run->imatrix.sha256, p->run->subject.scale.probe, dtype_name(probe_type),
+             QUANT_VERSION, PROBE_VERSION, fs_basename(w->original));
+    hash_sha256_text(text, strlen(text), p->prefix);
+}
+
+static char *fact_key(const struct probing *p, size_t group)
+{
+    return xasprintf("%s/%s", p->prefix, p->run->subject.groups.items[group].name);
+}
+
+static void recall(struct probing *p, const struct probe_table *sizes)
+{
+    for (size_t g = 0; g < p->run->subject.groups.n; g++) {
+        char *key = fact_key(p, g), *text = NULL;
+        if (store_fact_get(p->run->store, "sensitivity", key, &text, NULL) == 0 && text) {
+            json_t *doc = json_parse(text, strlen(text), "stored sensitivity", NULL);
+            if (doc && sensitivity_from_json(&p->known[g], sizes, doc, NULL) == 0)
+                p->pointers[g] = &p->known[g];
+            json_decref(doc);
+        }
+        xfree(text);
+        xfree(key);
+    }
+}
+
+static void remember(void *ud, size_t group, const struct sensitivity *s)
+{
+    struct probing *p = ud;
+    struct err e = {0};
+    struct probe_table shape = {.n_types = p->run->subject.n_types};
+    memcpy(shape.types, p->run->subject.types, sizeof(shape.types));
+    char *key = fact_key(p, group);
+    json_t *doc = sensitivity_json_new(s, &shape);
+    char *text = json_text(doc, false);
+    if (store_fact_put(p->run->store, "sensitivity", key, text, &e) != 0)
+        log_warn("sensitivity not stored: %s", e.message);
+    xfree(text);
+    xfree(key);
+    json_decref(doc);
+}
+
+static int probe_step(struct run *r, struct real *w, struct err *e)
+{
+    struct subject *m = &r->subject;
+    struct probing p = {.run = r};
+    struct probe_table shape = {.n_types = m->n_types};
+    p.known = xcalloc(m->groups.n + 1, sizeof(*p.known));
+    p.pointers = xcalloc(m->groups.n + 1, sizeof(*p.pointers));
+    memcpy(shape.types, m->types, sizeof(shape.types));
+    probing_prefix(&p, w);
+    recall(&p, &shape);
+    struct engine_windows windows = w->text.part[TEXT_SEARCH].w;
+    windows.n_windows = m->scale.probe;
+    struct probe_job job = {.model = m->model,
+                            .groups = &m->groups,
+                            .imatrix = &r->imatrix,
+                            .engine = w->engine,
+                            .windows = windows,
+                            .reference = &w->search,
+                            .types = m->types,
+                            .n_types = m->n_types,
+                            .probe_type = probe_type,
+                            .threads = r->set.threads,
+                            .progress = &r->stages.progress,
+                            .group_done = remember,
+                            .ud = &p,
+                            .known = p.pointers};
+    int rc = probe_run(&job, &r->table, e);
+    r->have_table = rc == 0;
+    xfree(p.known);
+    xfree(p.pointers);
+    return rc;
+}
+
+static int real_probe(struct run *r, struct err *e)
+{
+    struct real *w = r->world_data;
+    int rc = with_original(r, w, probe_step, e);
+    stop_original(w);
+    return rc;
+}
+
+/* ---- candidates ---- */
+
+static int real_bake(struct run *r, const struct recipe *recipe, const char *path, struct baked *b,
+                     struct err *e)
+{
+    struct bake_result done = {0};
+    char *memo = xasprintf("%s/cache/encoded", r->set.home);
+    struct bake_job job = {.model = r->subject.model,
+                           .recipe = recipe,
+                           .imatrix = &r->imatrix,
+                           .imatrix_name = "imatrix.gguf",
+                           .output = path,
+                           .threads = r->set.threads,
+                           .allow_requantize = true,
+                           .memo_dir = memo,
+                           .progress = &r->stages.progress};
+    int rc = bake_gguf(&job, &done, e);
+    xfree(memo);
+    if (rc != 0)
+        return -1;
+    b->bytes = done.bytes;
+    b->seconds = done.seconds;
+    memcpy(b->sha256, done.sha256, sizeof(b->sha256));
+    bake_result_release(&done);
+    return 0;
+}
+
+static int real_quality(struct run *r, const struct trial *t, const char *path, enum run_set set,
+                        struct score *s, struct err *e)
+{
+    struct real *w = r->world_data;
+    struct measure_options o;
+    bool final = set == SET_FINAL;
+    (void)t;
+    if (final ? !w->have_final : !w->have_search) {
+        int rc = with_original(r, w, final ? make_final_reference : make_search_reference, e);
+        stop_original(w);
+        if (rc != 0)
+            return err_context(e, "reference on the %s text", final ? "held-out" : "search");
+    }
+    options(r, &o);
+    if (measure_quality(s, path, &w->text.part[final ? TEXT_FINAL : TEXT_SEARCH].w,
+                        final ? &w->final : &w->search, &o, e) != 0)
+        return -1;
+    return 0;
+}
+
+/* Another machine's speed is reckoned; its memory is measured here, as libllama counts the same
+ * there. */
+static void predict_speed(const struct run *r, const struct trial *t, struct score *s)
+{
+    struct hw_prediction p = hw_predict(&r->set.profile, bytes_per_token(&r->subject, t->bytes), 0,
+                                        r->subject.desc->parameters);
+    s->tps_decode = p.tps_decode;
+    s->tps_prefill = p.tps_prefill;
+    s->first_token_ms = p.tps_prefill > 0 ? PROMPT_TOKENS * 1e3 / p.tps_prefill : 0;
+}
+
+static int real_speed(struct run *r, const struct trial *t, const char *path, struct score *s,
+                      struct err *e)
+{
+    struct measure_options o;
+    uint32_t context = r->limits.context;
+    int prompt = context / 2 < PROMPT_TOKENS ? (int)(context / 2) : PROMPT_TOKENS;
+    bool remote = r->set.has_profile && r->set.profile.remote;
+    options(r, &o);
+    if (measure_speed(s, path, context, prompt, remote ? 2 : DECODE_TOKENS, remote ? 1 : REPEATS,
+                      speed_seconds, &o, e) != 0)
+        return -1;
+    if (remote)
+        predict_speed(r, t, s);
+    return 0;
+}
+
+static int real_generate(struct run *r, const char *path, char **text, struct err *e)
+{
+    struct measure_options o;
+    struct engine_info info;
+    struct engine *g = NULL;
+    options(r, &o);
+    if (measure_open(&g, &info, path, ENGINE_FILE, r->subject.scale.n_ctx, 1, false, &o, e) != 0)
+        return err_context(e, "loading the finished file");
+    int rc = engine_generate(g, "", WORDS, text, e);
+    engine_stop(g);
+    if (rc == 0 && (!*text || !(*text)[0])) {
+        xfree(*text);
+        *text = NULL;
+        rc = err_set(e, ERR_INPUT, NULL, "the finished file %s loads but writes nothing", path);
+    }
+    return rc;
+}
+
+static void real_close(struct run *r)
+{
+    struct real *w = r->world_data;
+    if (!w)
+        return;
+    stop_original(w);
+    if (w->have_search)
+        measure_reference_release(&w->search);
+    if (w->have_final)
+        measure_reference_release(&w->final);
+    text_release(&w->text);
+    xfree(w->original);
+    xfree(w);
+    r->world_data = NULL;
+}
+
+const struct world world_real = {
+    .name = "real",
+    .prepare = real_prepare,
+    .probe = real_probe,
+    .bake = real_bake,
+    .quality = real_quality,
+    .speed = real_speed,
+    .generate = real_generate,
+    .close = real_close,
+};

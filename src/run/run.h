@@ -1,0 +1,53 @@
+/* The loop as a state machine over trial rows: plan → float copy → corpus → importance → reference
+ * → probes → stock trials → search trials → final score → delivery. Every finished step is a row or
+ * a verified file under the run's folder, so that after kill -9 `resume` continues and repeats
+ * nothing finished. */
+#ifndef RUN_RUN_H
+#define RUN_RUN_H
+
+#include "base/json.h"
+#include "base/log.h"
+#include "hw/hw.h"
+#include "search/search.h"
+#include "store/store.h"
+
+struct run_config {
+    const char *model_path; /* resolved: folder or .gguf */
+    const char *out_dir;    /* final folder */
+    const char *home;       /* cache and run folders live under it */
+    const char *corpus;     /* path, or "self" */
+    size_t tokens; /* scored positions of the final measurement; 0 = default by model size */
+    uint64_t seed;
+    struct targets targets;
+    const struct hw_profile
+        *profile;       /* NULL = this machine; remote profile: speed is predicted and labelled */
+    const char *preset; /* auto chatbot batch smallest quality */
+    int max_iters;      /* search trials; 0 = default */
+    double budget_minutes; /* 0 = none */
+    int threads, gpu_layers;
+    bool mock;
+};
+
+/* Events for faces: {"event":"phase"|"trial"|"note"|"done", ...}; doc is borrowed. */
+struct run_listener {
+    const struct progress *progress;
+    void (*event)(void *ud, const json_t *doc);
+    void *ud;
+};
+
+/* What would be done: exact sizes of every stock mix, limits, which fit, feasibility; writes
+ * nothing. */
+int run_plan(const struct run_config *c, json_t **plan, struct err *e);
+
+/* Runs to the end. *report: ARCHITECTURE.md's result document (new reference); its "status" is met,
+ * best_effort or infeasible. ERR_INTERRUPTED leaves the run resumable. */
+int run_optimize(const struct run_config *c, struct store *s, const struct run_listener *l,
+                 json_t **report, struct err *e);
+/* Continues a run by id; the configuration is the stored one. */
+int run_resume(const char *run_id, const char *home, struct store *s, const struct run_listener *l,
+               json_t **report, struct err *e);
+
+/* report.md text from a report document (xfree). */
+char *run_report_markdown(const json_t *report);
+
+#endif

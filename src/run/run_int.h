@@ -1,0 +1,316 @@
+/* Private to run/: one run as a struct, and the parts of the loop that work on it.
+ *
+ *   settings.c  what was asked, as a value that is stored and read back
+ *   target.c    targets and presets → limits; what arithmetic proves infeasible
+ *   subject.c   the model as the loop sees it: groups, types, exact sizes
+ *   record.c    rows and events: what survives a kill, and what a listener hears
+ *   stage.c     stages, their share of the time, progress over all
+ *   trial.c     one candidate: made, measured, recorded
+ *   loop.c      stock mixes and search, until the proposer has nothing more
+ *   final.c     held-out windows, the winner
+ *   deliver.c   the result folder
+ *   plan.c      what would be done, by arithmetic alone
+ *   report.c    the result document; markdown.c its readable form
+ *   real.c, text.c, mock.c   the world: files and workers, or a simulation of them
+ */
+#ifndef RUN_RUN_INT_H
+#define RUN_RUN_INT_H
+
+#include "bake/bake.h"
+#include "run/run.h"
+
+/* ---- settings.c ---- */
+
+struct settings {
+    char *model_path; /* NULL only for a mock without a model */
+    char *out_dir, *home, *corpus, *preset;
+    size_t tokens;
+    uint64_t seed;
+    struct targets asked;   /* as given */
+    struct targets targets; /* with what the preset adds */
+    int max_iters;
+    double budget_minutes;
+    int threads, gpu_layers;
+    bool mock, has_profile;
+    struct hw_profile profile; /* own copy */
+};
+int settings_init(struct settings *s, const struct run_config *c, struct err *e);
+json_t *settings_json_new(const struct settings *s);
+int settings_parse(struct settings *s, const char *home, const char *config, struct err *e);
+void settings_release(struct settings *s);
+
+struct preset {
+    const char *name, *what; /* what: a sentence for people */
+    uint32_t context;
+    double accuracy_min;    /* 0 = none */
+    const char *size_of;    /* byte limit: the exact size of this stock mix; NULL = none */
+    const enum dtype *only; /* types allowed, ended by DT_NONE; NULL = all */
+};
+const struct preset *preset_find(const char *name); /* NULL: unknown */
+const struct preset *preset_at(int i);              /* NULL ends */
+
+/* ---- subject.c ---- */
+
+/* How much text is read, by the model's size. */
+struct scale {
+    uint32_t n_ctx;
+    size_t calibration, search, final; /* windows */
+    size_t probe;                      /* of the search windows */
+    uint32_t search_first;             /* first scored position of a search window */
+};
+
+struct subject {
+    struct model *model; /* NULL for a mock without a model */
+    const struct model_desc *desc;
+    struct model_desc *own_desc; /* the mock's */
+    char sha256[65];
+    uint64_t source_bytes;
+    struct probe_groups groups;
+    enum dtype types[PROBE_TYPES_MAX];
+    int n_types;
+    struct probe_table sizes; /* of all types; no KL */
+    uint64_t fixed_bytes;     /* of the file outside the groups */
+    const char **stock_names; /* allowed mixes, NULL-terminated; NULL = all */
+    struct scale scale;
+};
+int subject_open(struct subject *m, const struct settings *s, struct err *e);
+void subject_release(struct subject *m);
+/* Types for the search under a byte limit of the file: the smallest ones only where they are
+ * needed. */
+void subject_choose_types(struct subject *m, const struct settings *s, uint64_t bytes_limit);
+/* Exact file size of a recipe, made with an importance matrix (imatrix NULL: one entry per
+ * tensor). */
+int subject_file_bytes(const struct subject *m, const struct recipe *r,
+                       const struct imatrix *imatrix, const char *dataset, uint64_t *bytes,
+                       struct err *e);
+/* Name of the dataset in an importance matrix made from this corpus. */
+const char *subject_dataset(const struct settings *s);
+enum { CALIBRATION_CHUNK_TOKENS = 512 };
+
+/* ---- target.c ---- */
+
+struct limits {
+    uint64_t bytes_max;      /* of the file; UINT64_MAX = none */
+    uint64_t size_bytes;     /* by size and bits per weight; UINT64_MAX = none */
+    uint64_t memory_bytes;   /* by memory at context */
+    uint64_t speed_bytes;    /* by tokens/s */
+    uint64_t smallest_bytes; /* the smallest file that the types can make */
+    uint64_t kv_bytes;       /* at the context of the targets */
+    uint64_t compute_bytes;  /* measured, or 0 before that */
+    bool speed_predicted;    /* from a profile, not measured */
+    uint32_t context;
+    double bandwidth_gbs; /* that was reckoned with; 0 = none */
+};
+/* What is known before any measurement. hw may lack a bandwidth. */
+int limits_init(struct limits *l, const struct settings *s, const struct subject *m,
+                const struct hw *hw, struct err *e);
+/* 0 = may be feasible; 1 = proven infeasible: sentence and hint say why. */
+int limits_infeasible(const struct limits *l, const struct settings *s, const struct subject *m,
+                      const struct hw *hw, char sentence[static ERR_MESSAGE_MAX],
+                      char hint[static ERR_HINT_MAX]);
+/* Bytes of weights that one decoded token reads: the file without an embedding that is only looked
+ * up. */
+uint64_t bytes_per_token(const struct subject *m, uint64_t file_bytes);
+/* Corrects the limits by what trials measured: compute buffers, and the line ms/token over
+ * bytes. */
+void limits_learn(struct limits *l, const struct settings *s, const struct subject *m,
+                  const struct trials *t);
+json_t *limits_json_new(const struct limits *l);
+
+/* ---- the world ---- */
+
+enum run_set { SET_SEARCH, SET_FINAL };
+
+struct baked {
+    uint64_t bytes;
+    char sha256[65];
+    double seconds;
+};
+
+struct run;
+
+/* What the loop asks of the world. real.c answers with files and workers, mock.c simulates.
+ * Everything is called from one thread, in the order prepare, probe, bake/quality/speed, ...,
+ * close. */
+struct world {
+    const char *name;
+    /* Original, text, importance matrix, reference of the search windows. */
+    int (*prepare)(struct run *r, struct err *e);
+    /* Fills r->table. */
+    int (*probe)(struct run *r, struct err *e);
+    int (*bake)(struct run *r, const struct recipe *recipe, const char *path, struct baked *b,
+                struct err *e);
+    /* Quality of a candidate on a set of windows; the set's reference is made when first asked
+     * for. */
+    int (*quality)(struct run *r, const struct trial *t, const char *path, enum run_set set,
+                   struct score *s, struct err *e);
+    /* Adds speed and memory to a score. */
+    int (*speed)(struct run *r, const struct trial *t, const char *path, struct score *s,
+                 struct err *e);
+    /* Loads the delivered file and lets it write: text to xfree. */
+    int (*generate)(struct run *r, const char *path, char **text, struct err *e);
+    void (*close)(struct run *r);
+};
+extern const struct world world_real, world_mock;
+
+/* ---- one run ---- */
+
+enum stage {
+    STAGE_PLAN,
+    STAGE_ORIGINAL,
+    STAGE_TEXT,
+    STAGE_IMPORTANCE,
+    STAGE_REFERENCE,
+    STAGE_PROBES,
+    STAGE_STOCK,
+    STAGE_SEARCH,
+    STAGE_FINAL,
+    STAGE_DELIVERY,
+    STAGES
+};
+
+struct stages {
+    double expected[STAGES]; /* seconds, a guess that sets the shares of the bar */
+    double spent[STAGES];
+    enum stage now;
+    double entered;           /* clock */
+    double share;             /* of the current stage, 0..1 */
+    struct progress progress; /* for the modules below: their progress becomes a part of ours */
+    const struct progress *out;
+};
+
+/* A finalist: a trial scored on held-out windows, with speed. */
+struct finalist {
+    size_t trial; /* index into trials */
+    struct score score;
+    double *window_kld;
+    size_t n_windows;
+    bool predicted_speed;
+};
+struct finalists {
+    struct finalist *items;
+    size_t n, capacity;
+};
+
+struct run {
+    struct settings set;
+    struct subject subject;
+    struct limits limits;
+    struct hw hw;
+    struct store *store;
+    const struct run_listener *listener;
+    char id[27];
+    char *folder;     /* HOME/runs/<id> */
+    char *candidates; /* HOME/runs/<id>/candidates */
+    char *cache;      /* HOME/cache/<sha256 of the model> */
+    int64_t started_ms;
+    double began, before; /* clock at start of this process's part; seconds of earlier parts */
+    struct stages stages;
+    struct imatrix imatrix;
+    bool have_imatrix;
+    char *imatrix_path;
+    struct probe_table table;
+    bool have_table;
+    struct trials trials;
+    char (*file_sha256)[65]; /* per trial, of its file; grows with trials */
+    size_t file_sha256_capacity;
+    struct finalists finals;
+    int child_failures; /* in a row */
+    int evaluations;    /* measurements of quality that this run has on record */
+    int repeated;       /* trials taken from rows of an earlier part of the run */
+    json_t *windows;    /* which text was used for what; for the report */
+    char corpus_sha256[65];
+    json_t *notes; /* sentences for the report */
+    const struct world *world;
+    void *world_data;
+};
+
+/* ---- stage.c ---- */
+
+void stages_init(struct stages *s, const struct progress *out);
+/* Guesses seconds from the model's size and the text's length. */
+void stages_expect(struct run *r);
+void stage_enter(struct run *r, enum stage stage);
+void stage_leave(struct run *r);
+/* Share of the current stage that is done, when no module below reports it. */
+void stage_progress(struct run *r, double done, double total, const char *detail);
+const char *stage_name(enum stage stage);
+json_t *stages_json_new(const struct stages *s);
+
+/* ---- record.c ---- */
+
+/* All three store the event and tell the listener. event steals doc; say is for the moment, a note
+ * is part of the report too. */
+void run_event(struct run *r, const char *kind, json_t *doc);
+void run_say(struct run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void run_note(struct run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Reads finished trials and finalists of an earlier part of this run. */
+int record_load(struct run *r, struct err *e);
+json_t *record_extra_new(const struct run *r, const struct trial *t, const char *sha256);
+json_t *window_means_json_new(const double *kld, size_t n);
+
+/* ---- trial.c ---- */
+
+/* Makes and measures a proposal and appends it to r->trials, failed or not. -1 only where the run
+ * cannot go on: interrupted, disk full, three workers lost in a row. The proposal is consumed. */
+int trial_run(struct run *r, struct proposal *p, struct err *e);
+/* Path of a trial's file, made anew when it was cleared away. xfree. */
+char *trial_file(struct run *r, size_t trial, struct err *e);
+/* Removes candidate files that nothing can need any more. */
+void trials_prune_files(struct run *r);
+/* Mean of each window of a score with per-position values; xfree. */
+double *window_means(const struct score *s, size_t *n);
+/* Did a worker die, hang or run out of memory? */
+bool error_is_of_worker(const struct err *e);
+/* Is the error one of a worker or a candidate, so that the run can go on without it? */
+bool error_is_of_trial(const struct err *e);
+
+/* ---- loop.c ---- */
+
+int run_stock_and_search(struct run *r, struct err *e);
+void run_space(struct run *r, struct search_space *s);
+double run_elapsed(const struct run *r);
+
+/* ---- final.c ---- */
+
+struct outcome {
+    int best;  /* index into finals.items; -1 = nothing was measured */
+    int stock; /* best stock mix under the same constraint, -1 = none */
+    bool met;
+    char why[TARGETS_WHY_MAX]; /* when not met */
+    struct stat_mean
+        paired;      /* best - stock, KL per position, held-out windows; clusters 0 = none */
+    char *file_name; /* of the delivered GGUF, xfree */
+    char sha256[65];
+    uint64_t bytes;
+    char *text; /* what the delivered file wrote, xfree */
+};
+int final_run(struct run *r, struct outcome *o, struct err *e);
+void outcome_release(struct outcome *o);
+/* Finalists in the order in which they may be delivered: the winner, then what comes after it. */
+void final_order(const struct run *r, const struct outcome *o, int *order, size_t *n);
+struct stat_mean final_paired(const struct finalist *a, const struct finalist *b);
+/* Final scores a trial unless it has one. *index into finals. */
+int final_score(struct run *r, size_t trial, int *index, struct err *e);
+
+/* ---- deliver.c ---- */
+
+/* Checks, before any work, that the folder can be made or replaced. */
+int deliver_check(const struct settings *s, struct err *e);
+/* Writes the folder; o->best may move to an earlier candidate when a file fails its check. *report
+ * is made here, as it is part of the folder. */
+int deliver_run(struct run *r, struct outcome *o, json_t **report, struct err *e);
+
+/* ---- report.c ---- */
+
+json_t *report_new(struct run *r, const struct outcome *o);
+json_t *report_infeasible_new(const struct settings *s, const struct subject *m,
+                              const struct limits *l, const char *sentence, const char *hint);
+json_t *report_model_json_new(const struct subject *m);
+/* ---- plan.c ---- */
+
+int plan_document(struct run *r, json_t **plan, struct err *e);
+
+#define REPORT_MARKER "sintra_report"
+
+#endif

@@ -1,0 +1,343 @@
+/* Targets → limits on the bytes of a file, and what arithmetic alone proves infeasible.
+ *
+ * Every limit is in bytes of the finished file, as bytes are what the search trades in. Size and
+ * bits per weight are exact from the start. Memory leaves what the KV cache and the compute buffers
+ * do not take; the buffers are guessed until one candidate's were measured. Speed is a line, ms per
+ * token over bytes, fitted to what was measured; its slope is held near what the memory bandwidth
+ * allows, so that two noisy points cannot turn it over. For another machine the line is its
+ * profile's roofline.
+ *
+ * A proof must be a bound: bytes that one token reads at least, at the bandwidth that the memory
+ * has at most. Weights that may live in the caches prove nothing, and of experts only what every
+ * token reads.
+ */
+#include "run/run_int.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "base/banned.h"
+
+enum { COMPUTE_BATCH = 512, CACHE_FACTOR = 4 };
+static const double share_of_bandwidth = 0.8; /* what decoding reaches of measured read bandwidth */
+static const double bandwidth_guess_gbs = 10;
+static const double fit_spread = 0.1; /* the prior slope weighs as points this far apart */
+static const double speed_margin = 0.98;
+
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* ---- what a token reads ---- */
+
+static bool looked_up(const struct subject *m, const struct probe_group *g)
+{
+    return g->role == ROLE_TOKEN_EMBD && !m->desc->tied;
+}
+
+static bool of_experts(const struct subject *m, const struct probe_group *g)
+{
+    return m->desc->n_expert > 1 && m->desc->tensors[g->tensors[0]].shape.n_dims > 2;
+}
+
+uint64_t bytes_per_token(const struct subject *m, uint64_t file_bytes)
+{
+    uint64_t all = 0, skipped = 0;
+    for (size_t g = 0; g < m->groups.n; g++) {
+        all += m->groups.items[g].elements;
+        if (looked_up(m, &m->groups.items[g]))
+            skipped += m->groups.items[g].elements;
+    }
+    double weights = file_bytes > m->fixed_bytes ? (double)(file_bytes - m->fixed_bytes) : 0;
+    return all > 0 ? (uint64_t)(weights * (double)(all - skipped) / (double)all) : 0;
+}
+
+/* Least bytes that each token must read, whatever the recipe. */
+static uint64_t least_read(const struct subject *m)
+{
+    uint64_t sum = 0;
+    for (size_t g = 0; g < m->groups.n; g++) {
+        uint64_t least = 0;
+        if (looked_up(m, &m->groups.items[g]) || of_experts(m, &m->groups.items[g]))
+            continue;
+        for (int k = 0; k < m->sizes.n_types; k++) {
+            uint64_t b = m->sizes.groups[g].bytes[k];
+            if (b > 0 && (least == 0 || b < least))
+                least = b;
+        }
+        sum += least;
+    }
+    return sum;
+}
+
+/* ---- limits ---- */
+
+static uint64_t compute_guess(const struct model_desc *d)
+{
+    uint64_t per_token = (uint64_t)d->n_vocab + 4ull * d->n_embd + 2ull * d->n_ff;
+    return COMPUTE_BATCH * per_token * sizeof(float);
+}
+
+static void combine(struct limits *l)
+{
+    l->bytes_max = min_u64(min_u64(l->size_bytes, l->memory_bytes), l->speed_bytes);
+}
+
+static void limit_memory(struct limits *l, const struct settings *s, const struct subject *m)
+{
+    uint64_t compute = l->compute_bytes > 0 ? l->compute_bytes : compute_guess(m->desc);
+    uint64_t taken = l->kv_bytes + compute;
+    if (s->targets.memory_max == 0)
+        return;
+    l->memory_bytes = s->targets.memory_max > taken ? s->targets.memory_max - taken : 0;
+    /* libllama counts tensors, not the header; the file may be larger by that. */
+    if (l->memory_bytes < l->smallest_bytes)
+        l->memory_bytes = l->smallest_bytes;
+}
+
+static double predicted_tps(const struct settings *s, const struct subject *m, uint64_t file_bytes)
+{
+    uint64_t read = bytes_per_token(m, file_bytes);
+    return hw_predict(&s->profile, read, 0, m->desc->parameters).tps_decode;
+}
+
+/* The largest file that another machine is predicted to run fast enough. */
+static void limit_remote_speed(struct limits *l, const struct settings *s, const struct subject *m)
+{
+    uint64_t low = l->smallest_bytes, high = m->fixed_bytes + allocate_largest(&m->sizes);
+    if (!(s->targets.tps_min > 0) || !(predicted_tps(s, m, high) > 0))
+        return;
+    if (predicted_tps(s, m, high) >= s->targets.tps_min)
+        return;
+    for (int i = 0; i < 64 && high - low > 1; i++) {
+        uint64_t middle = low + (high - low) / 2;
+        if (predicted_tps(s, m, middle) >= s->targets.tps_min)
+            low = middle;
+        else
+            high = middle;
+    }
+    l->speed_bytes = low;
+}
+
+static bool remote(const struct settings *s)
+{
+    return s->has_profile && s->profile.remote;
+}
+
+/* The size of a mix is the limit of some presets. */
+static int limit_preset(struct limits *l, const struct settings *s, const struct subject *m,
+                        struct err *e)
+{
+    const struct preset *p = preset_find(s->preset);
+    struct recipe r;
+    uint64_t bytes;
+    if (!p || !p->size_of || targets_any(&s->asked))
+        return 0;
+    recipe_init(&r, p->size_of);
+    int rc = subject_file_bytes(m, &r, NULL, subject_dataset(s), &bytes, e);
+    recipe_release(&r);
+    if (rc == 0)
+        l->size_bytes = bytes;
+    return rc;
+}
+
+int limits_init(struct limits *l, const struct settings *s, const struct subject *m,
+                const struct hw *hw, struct err *e)
+{
+    const struct targets *t = &s->targets;
+    *l = (struct limits){.bytes_max = UINT64_MAX,
+                         .size_bytes = UINT64_MAX,
+                         .memory_bytes = UINT64_MAX,
+                         .speed_bytes = UINT64_MAX,
+                         .context = t->context};
+    l->smallest_bytes = m->fixed_bytes + allocate_smallest(&m->sizes);
+    if (!num_mul_u64(model_kv_bytes_per_token(m->desc), t->context, &l->kv_bytes))
+        return err_set(e, ERR_INPUT, "give a smaller --context",
+                       "the KV cache at %u tokens of context overflows", t->context);
+    if (limit_preset(l, s, m, e) != 0)
+        return -1;
+    if (t->size_max > 0)
+        l->size_bytes = min_u64(l->size_bytes, t->size_max);
+    if (t->bpw_max > 0)
+        l->size_bytes =
+            min_u64(l->size_bytes, (uint64_t)(t->bpw_max * (double)m->desc->parameters / 8));
+    l->bandwidth_gbs = remote(s) ? s->profile.bandwidth_gbs : hw->bandwidth_gbs;
+    l->speed_predicted = remote(s);
+    limit_memory(l, s, m);
+    if (remote(s))
+        limit_remote_speed(l, s, m);
+    combine(l);
+    return 0;
+}
+
+/* ---- proofs ---- */
+
+static int prove_size(const struct limits *l, const struct settings *s, const struct subject *m,
+                      char *sentence)
+{
+    char want[NUM_TEXT_MAX], least[NUM_TEXT_MAX], rest[NUM_TEXT_MAX];
+    if (l->size_bytes == UINT64_MAX || l->smallest_bytes <= l->size_bytes)
+        return 0;
+    double parameters = (double)m->desc->parameters;
+    bool by_size = s->targets.size_max > 0 && s->targets.size_max == l->size_bytes;
+    num_format_size(l->size_bytes, want);
+    char asked[64];
+    if (by_size)
+        snprintf(asked, sizeof(asked), "%s", want);
+    else
+        snprintf(asked, sizeof(asked), "%.3g bits per weight (%s)",
+                 (double)l->size_bytes * 8 / parameters, want);
+    snprintf(sentence, ERR_MESSAGE_MAX,
+             "the target of %s is below the smallest file this model can have: %s, %.2f bits per "
+             "weight, with every matrix at its smallest type and %s of header, tokenizer and norms",
+             asked, num_format_size(l->smallest_bytes, least),
+             (double)l->smallest_bytes * 8 / parameters, num_format_size(m->fixed_bytes, rest));
+    return 1;
+}
+
+static int prove_memory(const struct limits *l, const struct settings *s, const struct subject *m,
+                        char *sentence)
+{
+    char want[NUM_TEXT_MAX], weights[NUM_TEXT_MAX], kv[NUM_TEXT_MAX];
+    uint64_t least = allocate_smallest(&m->sizes) + l->kv_bytes;
+    if (s->targets.memory_max == 0 || least <= s->targets.memory_max)
+        return 0;
+    snprintf(sentence, ERR_MESSAGE_MAX,
+             "%s of memory cannot hold the smallest candidate: %s of weights and %s of KV cache at "
+             "%u tokens of context",
+             num_format_size(s->targets.memory_max, want),
+             num_format_size(allocate_smallest(&m->sizes), weights),
+             num_format_size(l->kv_bytes, kv), l->context);
+    return 2;
+}
+
+static int prove_speed(const struct limits *l, const struct settings *s, const struct subject *m,
+                       const struct hw *hw, char *sentence)
+{
+    char most[NUM_TEXT_MAX], least[NUM_TEXT_MAX];
+    uint64_t read = least_read(m);
+    double tps = s->targets.tps_min, gbs = l->bandwidth_gbs;
+    if (!(tps > 0) || !(gbs > 0))
+        return 0;
+    uint64_t cached = remote(s) ? 0 : CACHE_FACTOR * (hw->l2_bytes + hw->l3_bytes);
+    double need = (double)read * tps / 1e9;
+    if (read <= cached || need <= gbs)
+        return 0;
+    snprintf(
+        sentence, ERR_MESSAGE_MAX,
+        "%.3g tokens/s needs at most %s of weights at %.3g GB/s %s; the smallest candidate reads "
+        "%s per token",
+        tps, num_format_size((uint64_t)(gbs * 1e9 / tps), most), gbs,
+        remote(s) ? "of memory bandwidth in the profile" : "measured",
+        num_format_size(read, least));
+    return 3;
+}
+
+int limits_infeasible(const struct limits *l, const struct settings *s, const struct subject *m,
+                      const struct hw *hw, char sentence[static ERR_MESSAGE_MAX],
+                      char hint[static ERR_HINT_MAX])
+{
+    static const char *const hints[] = {
+        "", "raise the target, or start from a smaller model",
+        "raise the target, lower --context, or start from a smaller model",
+        "lower the target, or start from a smaller model"};
+    int which = prove_size(l, s, m, sentence);
+    if (which == 0)
+        which = prove_memory(l, s, m, sentence);
+    if (which == 0)
+        which = prove_speed(l, s, m, hw, sentence);
+    bool narrowed = m->stock_names != NULL;
+    snprintf(hint, ERR_HINT_MAX, "%s%s", hints[which],
+             which > 0 && narrowed ? "; the profile or preset also narrows the types" : "");
+    return which > 0;
+}
+
+/* ---- learning ---- */
+
+/* ms per token as a line over bytes that the slope of the memory's bandwidth holds. */
+struct line {
+    double at_zero, per_byte;
+    int points;
+};
+
+static struct line fit_speed(const struct limits *l, const struct subject *m,
+                             const struct trials *t)
+{
+    double gbs = l->bandwidth_gbs > 0 ? l->bandwidth_gbs : bandwidth_guess_gbs;
+    double prior = 1e3 / (gbs * 1e9 * share_of_bandwidth), n = 0, sx = 0, sy = 0, sxx = 0, sxy = 0;
+    for (size_t i = 0; i < t->n; i++) {
+        const struct trial *c = &t->items[i];
+        if (c->failed || !(c->score.tps_decode > 0))
+            continue;
+        double x = (double)bytes_per_token(m, c->bytes), y = 1e3 / c->score.tps_decode;
+        n += 1;
+        sx += x;
+        sy += y;
+        sxx += x * x;
+        sxy += x * y;
+    }
+    if (!(n > 0))
+        return (struct line){0};
+    double mx = sx / n, my = sy / n, held = fit_spread * mx * fit_spread * mx;
+    double slope = (sxy - n * mx * my + held * prior) / (sxx - n * mx * mx + held);
+    slope = fmax(slope, prior / 10);
+    return (struct line){my - slope * mx, slope, (int)n};
+}
+
+static void learn_speed(struct limits *l, const struct settings *s, const struct subject *m,
+                        const struct trials *t)
+{
+    struct line f = fit_speed(l, m, t);
+    uint64_t most = m->fixed_bytes + allocate_largest(&m->sizes);
+    if (f.points == 0 || !(s->targets.tps_min > 0))
+        return;
+    double read = (speed_margin * 1e3 / s->targets.tps_min - f.at_zero) / f.per_byte;
+    double per_file_byte = (double)bytes_per_token(m, most) / (double)(most - m->fixed_bytes);
+    double bytes = (double)m->fixed_bytes + read / per_file_byte;
+    if (bytes >= (double)most)
+        l->speed_bytes = UINT64_MAX;
+    else
+        l->speed_bytes = bytes > (double)l->smallest_bytes ? (uint64_t)bytes : l->smallest_bytes;
+}
+
+void limits_learn(struct limits *l, const struct settings *s, const struct subject *m,
+                  const struct trials *t)
+{
+    for (size_t i = 0; i < t->n; i++) {
+        const struct score *c = &t->items[i].score;
+        uint64_t known = c->weights_bytes + c->kv_bytes;
+        if (t->items[i].failed || c->memory_bytes <= known)
+            continue;
+        l->compute_bytes = c->memory_bytes - known;
+        l->kv_bytes = c->kv_bytes; /* libllama pads the context; its own number counts */
+    }
+    limit_memory(l, s, m);
+    if (!l->speed_predicted)
+        learn_speed(l, s, m, t);
+    combine(l);
+}
+
+static void set_limit(json_t *o, const char *key, uint64_t bytes)
+{
+    if (bytes != UINT64_MAX && bytes <= INT64_MAX)
+        json_object_set_new(o, key, json_integer((json_int_t)bytes));
+}
+
+json_t *limits_json_new(const struct limits *l)
+{
+    json_t *o = json_object();
+    set_limit(o, "bytes_max", l->bytes_max);
+    set_limit(o, "by_size", l->size_bytes);
+    set_limit(o, "by_memory", l->memory_bytes);
+    set_limit(o, "by_speed", l->speed_bytes);
+    set_limit(o, "smallest_bytes", l->smallest_bytes);
+    set_limit(o, "kv_bytes", l->kv_bytes);
+    json_object_set_new(o, "context", json_integer((json_int_t)l->context));
+    if (l->bandwidth_gbs > 0)
+        json_object_set_new(o, "bandwidth_gbs", json_real_new(l->bandwidth_gbs));
+    json_object_set_new(o, "speed_predicted", json_boolean(l->speed_predicted));
+    return o;
+}
