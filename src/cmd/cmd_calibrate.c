@@ -1,0 +1,108 @@
+/* `calibrate`: an importance matrix, in the GGUF format that llama.cpp reads.
+ *
+ * The original runs over text; for every weight matrix the mean square of each input column is
+ * kept. All windows of the text are used, or as many as --tokens asks for.
+ */
+#include <string.h>
+
+#include "base/clock.h"
+#include "cmd/source_int.h"
+
+#include "base/banned.h"
+
+enum { TOKENS_DEFAULT = 65536 };
+
+static const struct arg_spec calibrate_args[] = {
+    ARG_LINE_MODEL_POSITION,
+    ARG_LINE_OUTPUT("importance matrix to write (GGUF)"),
+    ARG_LINE_CORPUS("UTF-8 text; self: what the model samples", "self"),
+    ARG_LINE_TOKENS("tokens to read (default: 65536; of a file: all)"),
+    ARG_LINE_CONTEXT("tokens per window (default: 512 or less)"),
+    ARG_LINE_SEED,
+    ARG_LINE_THREADS,
+    ARG_LINE_GPU_LAYERS,
+    ARG_LINE_END,
+};
+
+static size_t windows_wanted(const struct cmd_args *a, uint32_t n_ctx)
+{
+    size_t tokens = (size_t)cmd_integer(a, "tokens");
+    if (!tokens && strcmp(cmd_text(a, "corpus"), "self") != 0)
+        return 0;
+    tokens = tokens ? tokens : TOKENS_DEFAULT;
+    return (tokens + n_ctx - 1) / n_ctx;
+}
+
+static json_t *calibrate_json_new(const struct cmd_args *a, const struct imatrix *m,
+                                  const struct corpus *t, double seconds)
+{
+    json_t *o = json_object();
+    json_object_set_new(o, "output", json_string(cmd_text(a, "output")));
+    json_object_set_new(o, "entries", cmd_bytes_json_new(m->n));
+    json_object_set_new(o, "chunks", json_integer(m->chunk_count));
+    json_object_set_new(o, "chunk_size", json_integer(m->chunk_size));
+    json_object_set_new(o, "tokens", cmd_bytes_json_new(t->n_windows * (uint64_t)t->n_ctx));
+    json_object_set_new(o, "partial", json_boolean(m->partial));
+    json_object_set_new(o, "corpus", json_string(t->source));
+    json_object_set_new(o, "corpus_sha256", json_string(t->sha256));
+    json_object_set_new(o, "sha256", json_string(m->sha256));
+    json_object_set_new(o, "seconds", json_real_new(seconds));
+    return o;
+}
+
+static int calibrate_original(struct cmd_context *c, const struct cmd_args *a,
+                              const struct original *o, json_t **result, struct err *e)
+{
+    struct engine *g = NULL;
+    struct engine_info info;
+    struct corpus text = {0};
+    struct imatrix matrix = {0};
+    uint32_t n_ctx = cmd_window(a, o);
+    struct measure_options options = {.threads = (int)cmd_integer(a, "threads"),
+                                      .gpu_layers = cmd_gpu_layers(a),
+                                      .progress = c->progress};
+    double began = clock_seconds();
+    int rc = -1;
+    if (measure_open(&g, &info, o->gguf, ENGINE_FILE, n_ctx, 0, true, &options, e) ||
+        cmd_corpus_make(c, a, o, g, n_ctx, windows_wanted(a, n_ctx), &text, e))
+        goto out;
+    struct engine_windows all = corpus_slice(&text, 0, text.n_windows);
+    if (measure_importance(&matrix, g, &all, text.source, c->progress, e) ||
+        imatrix_write(&matrix, cmd_text(a, "output"), e))
+        goto out;
+    *result = calibrate_json_new(a, &matrix, &text, clock_seconds() - began);
+    rc = 0;
+out:
+    imatrix_release(&matrix);
+    corpus_release(&text);
+    engine_stop(g);
+    return rc;
+}
+
+static int calibrate_run(struct cmd_context *c, const struct cmd_args *a, json_t **result,
+                         struct err *e)
+{
+    struct original o;
+    if (cmd_corpus_check(a, e) ||
+        cmd_original_open(c, cmd_text(a, "MODEL"), (int)cmd_integer(a, "threads"), &o, e))
+        return -1;
+    int rc = calibrate_original(c, a, &o, result, e);
+    cmd_original_release(&o);
+    return rc;
+}
+
+const struct cmd cmd_calibrate = {
+    .name = "calibrate",
+    .group = CMD_MAKE,
+    .summary = "write an importance matrix (imatrix) for quantize",
+    .description =
+        "Runs the original over text and keeps, for every weight matrix, how strongly each input "
+        "column is used; encoders spend their precision there. Without --corpus the model samples "
+        "its own text, seeded, which is kept in the cache."
+        "\n\n"
+        "A Hugging Face folder is first written once as a float GGUF in the cache.",
+    .example = "sintra calibrate sample -o sample.imatrix\n"
+               "sintra calibrate ./TinyLlama-1.1B -o tiny.imatrix --corpus notes.txt",
+    .args = calibrate_args,
+    .run = calibrate_run,
+};

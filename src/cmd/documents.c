@@ -1,0 +1,94 @@
+/* Documents that several commands give: a model, a run.
+ *
+ * Owns nothing; every function returns a new reference. Numbers that do not exist are left out or
+ * null, never zero by accident.
+ */
+#include <string.h>
+
+#include "base/mem.h"
+#include "cmd/cmd_int.h"
+
+#include "base/banned.h"
+
+json_t *cmd_bytes_json_new(uint64_t bytes)
+{
+    return json_integer(bytes > INT64_MAX ? INT64_MAX : (json_int_t)bytes);
+}
+
+static void set_count(json_t *o, const char *key, uint64_t n)
+{
+    if (n > 0)
+        json_object_set_new(o, key, cmd_bytes_json_new(n));
+}
+
+json_t *cmd_model_json_new(const struct model *m)
+{
+    const struct model_desc *d = model_desc(m);
+    json_t *o = json_object();
+    json_object_set_new(o, "name", json_string(d->name ? d->name : ""));
+    json_object_set_new(o, "architecture", json_string(d->architecture));
+    json_object_set_new(o, "path", json_string(model_path(m)));
+    json_object_set_new(o, "source", json_string(model_is_gguf(m) ? "gguf" : "huggingface"));
+    json_object_set_new(o, "quantized", json_boolean(model_is_quantized(m)));
+    json_object_set_new(o, "parameters", cmd_bytes_json_new(d->parameters));
+    json_object_set_new(o, "tensors", cmd_bytes_json_new(d->n_tensors));
+    json_object_set_new(o, "bytes", cmd_bytes_json_new(model_source_bytes(m)));
+    set_count(o, "layers", d->n_layer);
+    set_count(o, "embedding", d->n_embd);
+    set_count(o, "heads", d->n_head);
+    set_count(o, "heads_kv", d->n_head_kv);
+    set_count(o, "head_dim", d->head_dim);
+    set_count(o, "feed_forward", d->n_ff);
+    set_count(o, "experts", d->n_expert);
+    set_count(o, "vocabulary", d->n_vocab);
+    set_count(o, "context", d->n_ctx_train);
+    set_count(o, "kv_bytes_per_token", model_kv_bytes_per_token(d));
+    json_object_set_new(o, "tied", json_boolean(d->tied));
+    return o;
+}
+
+/* What the stored report says about the winner, and what was asked for. */
+static void add_outcome(json_t *o, const char *report)
+{
+    json_t *doc = report ? json_parse(report, strlen(report), "stored report", NULL) : NULL;
+    if (!doc)
+        return;
+    json_t *best = json_object_get(doc, "best"), *score = json_object_get(best, "score");
+    json_t *targets = json_object_get(doc, "targets");
+    if (json_is_object(targets))
+        json_object_set(o, "targets", targets);
+    static const char *const from_best[] = {"bytes", "bpw", "file"};
+    static const char *const from_score[] = {"kld_mean", "top1", "tps_decode"};
+    for (size_t i = 0; i < sizeof(from_best) / sizeof(from_best[0]); i++)
+        if (json_object_get(best, from_best[i]))
+            json_object_set(o, from_best[i], json_object_get(best, from_best[i]));
+    for (size_t i = 0; i < sizeof(from_score) / sizeof(from_score[0]); i++)
+        if (json_object_get(score, from_score[i]))
+            json_object_set(o, from_score[i], json_object_get(score, from_score[i]));
+    json_decref(doc);
+}
+
+/* The targets of a run that has no report yet, as its configuration says. */
+static void add_config_targets(json_t *o, const char *config)
+{
+    json_t *doc = config ? json_parse(config, strlen(config), "stored configuration", NULL) : NULL;
+    json_t *targets = json_object_get(doc, "targets");
+    if (json_is_object(targets))
+        json_object_set(o, "targets", targets);
+    json_decref(doc);
+}
+
+json_t *cmd_run_json_new(const struct store_run *r)
+{
+    json_t *o = json_object();
+    json_object_set_new(o, "id", json_string(r->id));
+    json_object_set_new(o, "model", json_string(r->model_name ? r->model_name : ""));
+    json_object_set_new(o, "state", json_string(r->state));
+    json_object_set_new(o, "mock", json_boolean(r->mock));
+    json_object_set_new(o, "started_ms", json_integer(r->started_ms));
+    json_object_set_new(o, "ended_ms", r->ended_ms ? json_integer(r->ended_ms) : json_null());
+    json_object_set_new(o, "trials", json_integer(r->trials));
+    add_config_targets(o, r->config);
+    add_outcome(o, r->report);
+    return o;
+}

@@ -1,0 +1,496 @@
+/* Views of runs: optimize, plan, runs, report, compare, history, stats.
+ *
+ * The result of `optimize` is the page that a new user meets first: one table with the best stock
+ * mix and ours, the difference in words with its uncertainty, where the files are and how to run
+ * them.
+ */
+#include <limits.h>
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/num.h"
+#include "face/view_int.h"
+
+#include "base/banned.h"
+
+/* ---- targets ---- */
+
+static const struct {
+    const char *key, *words;
+    enum view_kind kind;
+} targets[] = {
+    {"size_max", "file of at most %s", VIEW_SIZE},
+    {"bpw_max", "at most %s bits per weight", VIEW_GIVEN},
+    {"memory_max", "memory of at most %s", VIEW_SIZE},
+    {"tps_min", "at least %s tokens/s", VIEW_GIVEN},
+    {"latency_ms_max", "first token within %s", VIEW_MS},
+    {"accuracy_min", "top-1 agreement of at least %s", VIEW_SHARE},
+};
+
+/* "at most 4.5 bits per weight, at least 10 tokens/s"; "" without targets. xfree. */
+static char *targets_sentence(const json_t *t)
+{
+    struct arena a = {0};
+    char *text = arena_strdup(&a, "");
+    for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++) {
+        char value[VIEW_TEXT_MAX];
+        if (!(view_real(t, targets[i].key, 0) > 0))
+            continue;
+        view_format_at(t, targets[i].key, targets[i].kind, value);
+        const char *mark = strstr(targets[i].words, "%s");
+        text = arena_printf(&a, "%s%s%.*s%s%s", text, text[0] ? ", " : "",
+                            (int)(mark - targets[i].words), targets[i].words, value, mark + 2);
+    }
+    char *out = xstrdup(text);
+    arena_release(&a);
+    return out;
+}
+
+/* ---- candidates ---- */
+
+/* The stock mix that it is, or ours. */
+static const char *candidate_name(const json_t *o)
+{
+    return view_str(o, "name", "sintra");
+}
+
+/* Is the speed of another machine, reckoned and not measured? */
+static bool predicted(const json_t *o)
+{
+    return json_array_size(json_object_get(o, "predicted")) > 0;
+}
+
+static struct table *candidate_table(void)
+{
+    static const struct {
+        const char *title;
+        enum table_align align;
+    } columns[] = {{"", TABLE_LEFT},
+                   {"size", TABLE_RIGHT},
+                   {"bpw", TABLE_RIGHT},
+                   {"KL", TABLE_RIGHT},
+                   {"95 %", TABLE_LEFT},
+                   {"top-1", TABLE_RIGHT},
+                   {"perplexity", TABLE_RIGHT},
+                   {"tokens/s", TABLE_RIGHT}};
+    struct table *t = table_new();
+    for (size_t i = 0; i < sizeof(columns) / sizeof(columns[0]); i++)
+        table_column(t, columns[i].title, columns[i].align);
+    return t;
+}
+
+static void candidate_cells(struct table *t, const json_t *o, const char *name, enum style style)
+{
+    const json_t *score = json_object_get(o, "score");
+    const json_t *pair = json_object_get(score, "kld_mean_ci95");
+    char text[VIEW_TEXT_MAX], low[VIEW_TEXT_MAX], high[VIEW_TEXT_MAX];
+    table_cell(t, style, "%s", name);
+    table_cell(t, style, "%s", view_format_at(o, "bytes", VIEW_SIZE, text));
+    table_cell(t, style, "%s", view_format_at(o, "bpw", VIEW_BITS, text));
+    table_cell(t, style, "%s", view_format_at(score, "kld_mean", VIEW_KL, text));
+    view_format(VIEW_KL, json_array_get(pair, 0), low);
+    view_format(VIEW_KL, json_array_get(pair, 1), high);
+    if (low[0] && high[0])
+        table_cell(t, STYLE_DIM, "[%s, %s]", low, high);
+    else
+        table_cell(t, STYLE_DIM, "%s", "");
+    table_cell(t, style, "%s", view_format_at(score, "top1", VIEW_PERCENT, text));
+    table_cell(t, style, "%s", view_format_at(score, "ppl", VIEW_RATE, text));
+    table_cell(t, style, "%s%s", predicted(o) ? "~" : "",
+               view_format_at(score, "tps_decode", VIEW_RATE, text));
+}
+
+static void original_cells(struct table *t, const json_t *r)
+{
+    char text[VIEW_TEXT_MAX];
+    double bytes = view_real(r, "model.bytes", 0), parameters = view_real(r, "model.parameters", 0);
+    table_cell(t, STYLE_DIM, "original");
+    table_cell(t, STYLE_DIM, "%s", view_format_at(r, "model.bytes", VIEW_SIZE, text));
+    if (parameters > 0)
+        table_cell(t, STYLE_DIM, "%.2f", bytes * 8 / parameters);
+    else
+        table_cell(t, STYLE_DIM, "%s", "");
+    table_cell(t, STYLE_DIM, "%s", "");
+    table_cell(t, STYLE_DIM, "%s", "");
+    table_cell(t, STYLE_DIM, "%s", "");
+    table_cell(t, STYLE_DIM, "%s", view_format_at(r, "best.score.ppl_base", VIEW_RATE, text));
+    table_cell(t, STYLE_DIM, "%s", "");
+}
+
+/* The stock mix that the winner was compared with, or NULL. */
+static const json_t *compared_stock(const json_t *r)
+{
+    const char *name = view_str(r, "paired.against", "");
+    size_t i;
+    json_t *o;
+    json_array_foreach(json_object_get(r, "stock"), i, o)
+    {
+        if (strcmp(view_str(o, "name", "?"), name) == 0)
+            return o;
+    }
+    return NULL;
+}
+
+/* ---- optimize ---- */
+
+static void say_status(struct paper *p, const json_t *r)
+{
+    const char *status = view_str(r, "status", "");
+    char *wanted = targets_sentence(json_object_get(r, "targets"));
+    char size[VIEW_TEXT_MAX], count[VIEW_TEXT_MAX];
+    paper_say(p, STYLE_BOLD, "%s", view_str(r, "model.name", "model"));
+    paper_say(p, STYLE_PLAIN, " (%s, %s parameters, %s)", view_str(r, "model.architecture", "?"),
+              view_format_at(r, "model.parameters", VIEW_COUNT, count),
+              view_format_at(r, "model.bytes", VIEW_SIZE, size));
+    paper_end(p);
+    if (wanted[0])
+        paper_say(p, STYLE_PLAIN, status[0] ? "wanted: %s: " : "wanted: %s", wanted);
+    if (!wanted[0])
+        paper_say(p, STYLE_PLAIN, "no target was set: the best trade of size against quality");
+    else if (!status[0])
+        paper_say(p, STYLE_PLAIN, "%s", "");
+    else if (strcmp(status, "met") == 0)
+        paper_say(p, STYLE_GOOD, "met");
+    else
+        paper_say(p, STYLE_BAD, "%s",
+                  strcmp(status, "infeasible") == 0 ? "not possible" : "not met");
+    paper_end(p);
+    xfree(wanted);
+}
+
+static void say_difference(struct paper *p, const json_t *r)
+{
+    const json_t *d = json_object_get(r, "paired"),
+                 *pair = json_object_get(d, "kld_difference_ci95");
+    double ratio = view_real(d, "kld_ratio", 0);
+    char mean[VIEW_TEXT_MAX], low[VIEW_TEXT_MAX], high[VIEW_TEXT_MAX];
+    if (!json_is_object(d) || !(ratio > 0))
+        return;
+    view_format_at(d, "kld_difference", VIEW_KL, mean);
+    view_format(VIEW_KL, json_array_get(pair, 0), low);
+    view_format(VIEW_KL, json_array_get(pair, 1), high);
+    paper_say(p, STYLE_BOLD, "%.2f times the KL divergence", ratio);
+    paper_say(p, STYLE_PLAIN, " of %s, the best stock mix within the same limits:",
+              view_str(d, "against", "the stock mix"));
+    paper_end(p);
+    view_line(p, "difference %s [%s, %s], %.0f windows%s", mean, low, high,
+              view_real(d, "windows", 0),
+              json_is_true(json_object_get(d, "reliable")) ? " that the search never saw"
+                                                           : ", which chance alone could explain");
+}
+
+/* "demo-output/sample-4.50bpw.gguf": short from where the user stands. xfree. */
+static char *delivered_path(const json_t *r)
+{
+    const char *file = view_str(r, "best.file", NULL), *out = view_str(r, "out", ".");
+    char here[PATH_MAX];
+    if (!file)
+        return NULL;
+    size_t n = getcwd(here, sizeof(here)) ? strlen(here) : 0;
+    if (n > 1 && strncmp(out, here, n) == 0 && out[n] == '/')
+        out += n + 1;
+    return xasprintf("%s/%s", out, file);
+}
+
+static void say_labelled(struct paper *p, const char *label, enum style style, const char *text)
+{
+    paper_say(p, STYLE_DIM, "%-6s", label);
+    paper_say(p, style, "%s", text);
+    paper_end(p);
+}
+
+static void say_files(struct paper *p, const json_t *r)
+{
+    char *path = delivered_path(r);
+    char time[VIEW_TEXT_MAX];
+    if (json_object_get(r, "run"))
+        paper_end(p);
+    if (path) {
+        char *run = xasprintf("llama-cli -m %s", path);
+        say_labelled(p, "file", STYLE_BOLD, path);
+        say_labelled(p, "run", STYLE_PLAIN, run);
+        xfree(run);
+    }
+    if (json_object_get(r, "run")) {
+        char *more =
+            xasprintf("sintra report %.10s  (%.0f candidates in %s)", view_str(r, "run", ""),
+                      view_real(r, "trials", 0), view_format_at(r, "seconds", VIEW_SECONDS, time));
+        say_labelled(p, "more", STYLE_PLAIN, more);
+        xfree(more);
+    }
+    xfree(path);
+}
+
+/* Why the targets are not met. */
+static void say_reason(struct paper *p, const json_t *r)
+{
+    if (!json_object_get(r, "reason"))
+        return;
+    paper_wrap(p, 0, view_str(r, "reason", ""));
+    if (view_str(r, "hint", "")[0])
+        view_line(p, "hint: %s", view_str(r, "hint", ""));
+}
+
+static void say_notes(struct paper *p, const json_t *r)
+{
+    size_t i;
+    json_t *note;
+    json_array_foreach(json_object_get(r, "notes"), i, note)
+    {
+        if (json_is_string(note))
+            view_line(p, "note: %s", json_string_value(note));
+    }
+}
+
+static void say_mock(struct paper *p, const json_t *r)
+{
+    if (json_is_true(json_object_get(r, "mock"))) {
+        paper_say(p, STYLE_BAD, "simulated (--mock): no number here was measured");
+        paper_end(p);
+    }
+}
+
+void view_optimize(struct paper *p, const json_t *r)
+{
+    if (json_object_get(r, "runs")) {
+        view_runs(p, r);
+        return;
+    }
+    if (json_object_get(r, "plan")) {
+        view_plan(p, r);
+        return;
+    }
+    const json_t *best = json_object_get(r, "best"), *stock = compared_stock(r);
+    say_status(p, r);
+    say_mock(p, r);
+    if (json_is_object(best)) {
+        struct table *t = candidate_table();
+        original_cells(t, r);
+        if (stock)
+            candidate_cells(t, stock, candidate_name(stock), STYLE_PLAIN);
+        candidate_cells(t, best, candidate_name(best), STYLE_BOLD);
+        paper_end(p);
+        table_print(t, p, 2);
+        table_free(t);
+        if (predicted(best))
+            view_line(p, "  ~ predicted for %s from its memory bandwidth",
+                      view_str(r, "hardware.profile", "the profile"));
+        paper_end(p);
+        say_difference(p, r);
+    }
+    say_reason(p, r);
+    say_notes(p, r);
+    say_files(p, r);
+}
+
+/* ---- plan ---- */
+
+/* "the file may have 3.94 MiB (by size); the smallest that this model can have is 1.81 MiB" */
+static void say_limits(struct paper *p, const json_t *limits)
+{
+    static const char *const names[][2] = {
+        {"by_size", "size"}, {"by_memory", "memory"}, {"by_speed", "speed"}};
+    char size[VIEW_TEXT_MAX];
+    const char *by = "";
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        const json_t *v = json_object_get(limits, names[i][0]);
+        if (v && json_equal(v, json_object_get(limits, "bytes_max")))
+            by = names[i][1];
+    }
+    if (by[0])
+        view_line(p, "the file may have %s (limited by %s)",
+                  view_format_at(limits, "bytes_max", VIEW_SIZE, size), by);
+    view_line(p, "the smallest file that this model can have: %s",
+              view_format_at(limits, "smallest_bytes", VIEW_SIZE, size));
+}
+
+void view_plan(struct paper *p, const json_t *r)
+{
+    static const struct view_column mixes[] = {
+        {"stock mix", "name", VIEW_TEXT, STYLE_NAME},
+        {"size", "bytes", VIEW_SIZE, STYLE_PLAIN},
+        {"bpw", "bpw", VIEW_BITS, STYLE_PLAIN},
+        {"with KV", "memory_bytes", VIEW_SIZE, STYLE_PLAIN},
+        {"tokens/s (predicted)", "tps_predicted", VIEW_RATE, STYLE_PLAIN},
+        {"fits", "fits", VIEW_YES, STYLE_GOOD},
+        {NULL, NULL, VIEW_TEXT, STYLE_PLAIN},
+    };
+    char time[VIEW_TEXT_MAX];
+    say_status(p, r);
+    say_mock(p, r);
+    say_reason(p, r);
+    if (view_str(r, "status", "")[0])
+        return;
+    say_limits(p, json_object_get(r, "limits"));
+    paper_end(p);
+    view_rows(p, json_object_get(r, "stock"), mixes, 2);
+    paper_end(p);
+    view_line(p, "optimize would measure the mixes near the limit, then choose a type for each of");
+    view_line(p, "%.0f groups of tensors; expected to take %s here", view_real(r, "groups", 0),
+              view_format_at(r, "seconds_predicted", VIEW_SECONDS, time));
+}
+
+/* ---- runs, history, stats ---- */
+
+void view_runs(struct paper *p, const json_t *r)
+{
+    const json_t *rows = json_object_get(r, "runs");
+    static const char *const titles[] = {"run", "started (UTC)", "model", "wanted", "state"};
+    struct table *t = table_new();
+    size_t i;
+    json_t *row;
+    if (json_array_size(rows) == 0) {
+        view_line(p, "no runs yet; 'sintra optimize' makes one");
+        table_free(t);
+        return;
+    }
+    for (size_t c = 0; c < sizeof(titles) / sizeof(titles[0]); c++)
+        table_column(t, titles[c], TABLE_LEFT);
+    table_column(t, "trials", TABLE_RIGHT);
+    table_column(t, "size", TABLE_RIGHT);
+    table_column(t, "bpw", TABLE_RIGHT);
+    table_column(t, "KL", TABLE_RIGHT);
+    json_array_foreach(rows, i, row)
+    {
+        char text[VIEW_TEXT_MAX];
+        char *wanted = targets_sentence(json_object_get(row, "targets"));
+        const char *state = view_str(row, "state", "");
+        bool mock = json_is_true(json_object_get(row, "mock"));
+        table_cell(t, STYLE_NAME, "%s", view_format_at(row, "id", VIEW_SHORT, text));
+        table_cell(t, STYLE_DIM, "%s", view_format_at(row, "started_ms", VIEW_DATE, text));
+        table_cell(t, STYLE_PLAIN, "%s", view_str(row, "model", ""));
+        table_cell(t, STYLE_PLAIN, "%s", wanted);
+        table_cell(t, strcmp(state, "met") == 0 ? STYLE_GOOD : STYLE_PLAIN, "%s%s", state,
+                   mock ? " (simulated)" : "");
+        table_cell(t, STYLE_PLAIN, "%s", view_format_at(row, "trials", VIEW_INTEGER, text));
+        table_cell(t, STYLE_PLAIN, "%s", view_format_at(row, "bytes", VIEW_SIZE, text));
+        table_cell(t, STYLE_PLAIN, "%s", view_format_at(row, "bpw", VIEW_BITS, text));
+        table_cell(t, STYLE_PLAIN, "%s", view_format_at(row, "kld_mean", VIEW_KL, text));
+        xfree(wanted);
+    }
+    table_print(t, p, 0);
+    table_free(t);
+}
+
+void view_history(struct paper *p, const json_t *r)
+{
+    static const struct view_column columns[] = {
+        {"run", "run", VIEW_SHORT, STYLE_NAME},
+        {"when (UTC)", "started_ms", VIEW_DATE, STYLE_DIM},
+        {"kind", "kind", VIEW_TEXT, STYLE_PLAIN},
+        {"candidate", "label", VIEW_TEXT, STYLE_PLAIN},
+        {"size", "bytes", VIEW_SIZE, STYLE_PLAIN},
+        {"KL", "score.kld_mean", VIEW_KL, STYLE_PLAIN},
+        {"top-1", "score.top1", VIEW_PERCENT, STYLE_PLAIN},
+        {"tokens/s", "score.tps_decode", VIEW_RATE, STYLE_PLAIN},
+        {"took", "seconds", VIEW_SECONDS, STYLE_DIM},
+        {"error", "error", VIEW_TEXT, STYLE_BAD},
+        {NULL, NULL, VIEW_TEXT, STYLE_PLAIN},
+    };
+    const json_t *rows = json_object_get(r, "trials");
+    if (json_array_size(rows) == 0)
+        view_line(p, "no candidates were measured yet");
+    view_rows(p, rows, columns, 0);
+}
+
+void view_stats(struct paper *p, const json_t *r)
+{
+    static const struct view_fact facts[] = {
+        {"runs", "runs", VIEW_INTEGER},
+        {"  simulated", "mock_runs", VIEW_INTEGER},
+        {"  targets met", "states.met", VIEW_INTEGER},
+        {"  best effort", "states.best_effort", VIEW_INTEGER},
+        {"  infeasible", "states.infeasible", VIEW_INTEGER},
+        {"  interrupted", "states.interrupted", VIEW_INTEGER},
+        {"  failed", "states.failed", VIEW_INTEGER},
+        {"models", "models", VIEW_INTEGER},
+        {"candidates", "candidates", VIEW_INTEGER},
+        {"trials", "trials", VIEW_INTEGER},
+        {"  failed", "failed_trials", VIEW_INTEGER},
+        {"time in runs", "run_seconds", VIEW_SECONDS},
+        {"time in trials", "trial_seconds", VIEW_SECONDS},
+        {"disk: cache", "cache_bytes", VIEW_SIZE},
+        {"disk: runs", "runs_bytes", VIEW_SIZE},
+        {"home", "home", VIEW_TEXT},
+        {NULL, NULL, VIEW_TEXT},
+    };
+    view_facts(p, r, facts, 0);
+}
+
+/* ---- report, compare ---- */
+
+/* Markdown as it is: it is made to be read as text. */
+void view_report(struct paper *p, const json_t *r)
+{
+    const char *text = view_str(r, "markdown", "");
+    while (*text) {
+        size_t n = strcspn(text, "\n");
+        paper_say(p, text[0] == '#' ? STYLE_BOLD : STYLE_PLAIN, "%.*s", (int)n, text);
+        paper_end(p);
+        text += n + (text[n] == '\n');
+    }
+}
+
+static const struct {
+    const char *metric, *words;
+    enum view_kind kind;
+} compared[] = {
+    {"bytes", "size", VIEW_SIZE},
+    {"bpw", "bits per weight", VIEW_BITS},
+    {"kld_mean", "KL divergence", VIEW_KL},
+    {"kld_p99", "KL, 99 %", VIEW_KL},
+    {"top1", "top-1 agreement", VIEW_PERCENT},
+    {"ppl", "perplexity", VIEW_RATE},
+    {"tps_decode", "tokens/s", VIEW_RATE},
+    {"tps_prefill", "prompt tokens/s", VIEW_RATE},
+    {"load_ms", "load", VIEW_MS},
+    {"rss_peak_bytes", "peak memory", VIEW_SIZE},
+};
+
+static void compare_row(struct table *t, const json_t *row)
+{
+    char a[VIEW_TEXT_MAX], b[VIEW_TEXT_MAX];
+    const char *metric = view_str(row, "metric", ""), *better = view_str(row, "better", "");
+    for (size_t i = 0; i < sizeof(compared) / sizeof(compared[0]); i++) {
+        if (strcmp(compared[i].metric, metric) != 0)
+            continue;
+        table_cell(t, STYLE_DIM, "%s", compared[i].words);
+        table_cell(t, strcmp(better, "a") == 0 ? STYLE_GOOD : STYLE_PLAIN, "%s",
+                   view_format_at(row, "a", compared[i].kind, a));
+        table_cell(t, strcmp(better, "b") == 0 ? STYLE_GOOD : STYLE_PLAIN, "%s",
+                   view_format_at(row, "b", compared[i].kind, b));
+        table_cell(t, STYLE_PLAIN, "%.2fx", view_real(row, "ratio", 1));
+        table_cell(t, STYLE_PLAIN, "%s",
+                   strcmp(better, "a") == 0   ? "A"
+                   : strcmp(better, "b") == 0 ? "B"
+                                              : "");
+        table_cell(t, STYLE_DIM, "%s",
+                   json_is_true(json_object_get(row, "reliable")) ? "reliable" : "");
+    }
+}
+
+void view_compare(struct paper *p, const json_t *r)
+{
+    struct table *t = table_new();
+    size_t i;
+    json_t *row;
+    static const char *const titles[] = {"", "A", "B", "B / A", "better", ""};
+    view_line(p, "A: %s", view_str(r, "a.name", ""));
+    view_line(p, "B: %s", view_str(r, "b.name", ""));
+    say_mock(p, r);
+    paper_end(p);
+    for (size_t c = 0; c < sizeof(titles) / sizeof(titles[0]); c++)
+        table_column(t, titles[c], c >= 1 && c <= 3 ? TABLE_RIGHT : TABLE_LEFT);
+    json_array_foreach(json_object_get(r, "metrics"), i, row)
+    {
+        compare_row(t, row);
+    }
+    table_print(t, p, 0);
+    table_free(t);
+    if (!json_is_true(json_object_get(r, "same_model")))
+        view_line(p, "the originals differ: quality, speed and memory cannot be compared");
+    else if (!json_is_true(json_object_get(r, "same_corpus")))
+        view_line(p, "measured on different text: quality cannot be compared");
+}
