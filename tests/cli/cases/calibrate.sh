@@ -1,0 +1,10 @@
+# An importance matrix from the model's own text, and one from a file; a quantization uses it.
+sintra calibrate sample -t 1 -q -o a.imatrix --tokens 512
+sintra calibrate sample -t 1 -q -o b.imatrix --tokens 512 --json
+cmp a.imatrix b.imatrix && echo "the same text, the same matrix"
+sintra calibrate sample -t 1 -q -o c.imatrix --tokens 512 --seed 2 >/dev/null
+cmp -s a.imatrix c.imatrix || echo "another seed, another matrix"
+sintra quantize sample -q -o q.gguf --type iq2_m --imatrix a.imatrix | head -n 1
+seq 1 1000 >numbers.txt
+sintra calibrate sample -t 1 -q -o n.imatrix --corpus numbers.txt | tail -n 1
+ls

@@ -1,0 +1,16 @@
+try() {
+    echo "\$ sintra $*" >&2
+    code=0
+    sintra -q "$@" -t 1 || code=$?
+    echo "exit $code" >&2
+}
+: >empty.txt
+try calibrate sample -o x.imatrix --corpus empty.txt
+printf 'caf\351\n' >latin1.txt
+try calibrate sample -o x.imatrix --corpus latin1.txt
+echo "too short" >short.txt
+try calibrate sample -o x.imatrix --corpus short.txt
+try calibrate sample -o x.imatrix --corpus nowhere.txt
+try calibrate nowhere -o x.imatrix
+try calibrate sample -o nowhere/x.imatrix --tokens 512
+ls

@@ -1,0 +1,4 @@
+sintra --version
+sintra -V
+sintra version
+sintra version --json

@@ -1,0 +1,51 @@
+#!/usr/bin/env python3
+"""Runs upstream's convert_hf_to_gguf.py, for comparison.
+
+    convert_upstream.py PRE FOLDER OUT KIND...
+
+writes OUT.KIND for every kind (bf16, f16, ...), in one process, since the imports take longest. PRE is the name to give a byte-level tokenizer ("-" leaves it to upstream): upstream recognises tokenizers
+by a hash of known models, which a tokenizer trained for a test never has. torch comes from this Python, or
+from Debian's python3-torch (CPU only, 1.13), which lacks a few types that float models do not use.
+"""
+import os
+import runpy
+import sys
+import tempfile
+
+DEBIAN = "/usr/lib/python3/dist-packages"
+
+
+def find_torch(scratch):
+    try:
+        import torch
+    except ImportError:
+        if not os.path.isdir(f"{DEBIAN}/torch") or sys.version_info[:2] != (3, 11):
+            sys.exit(77)
+        for name in ("torch", "torchgen"):  # only these: the rest of the folder is for another numpy
+            os.symlink(f"{DEBIAN}/{name}", f"{scratch}/{name}")
+        sys.path.append(scratch)
+        import torch
+    for name in ("float8_e4m3fn", "float8_e5m2", "uint16", "uint32", "uint64"):
+        if not hasattr(torch, name):
+            setattr(torch, name, "absent " + name)
+
+
+def main():
+    peers = os.environ["SINTRA_PEERS"]
+    pre, folder, out, kinds = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:]
+    with tempfile.TemporaryDirectory() as scratch:
+        find_torch(scratch)
+        source = os.path.realpath(os.path.join(peers, "..", "src"))
+        sys.path[0:0] = [source, os.path.join(source, "gguf-py")]
+        import conversion.base
+
+        if pre != "-":
+            conversion.base.TextModel.get_vocab_base_pre = lambda self, tokenizer: pre
+        script = os.path.join(source, "convert_hf_to_gguf.py")
+        for kind in kinds:
+            sys.argv = [script, folder, "--outfile", f"{out}.{kind}", "--outtype", kind]
+            runpy.run_path(script, run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+/* Our encoders against ggml_quantize_chunk, byte by byte: every type with kernels, every kernel set
+ * that this processor runs, with and without importance, over kinds of rows that go through every
+ * branch of the searches.
+ *
+ * Arguments: types by name (default: all). The short mode takes 24 rows a case. SINTRA_LONG=N
+ * encodes at least N weights per type and set (10^8 for a release): fresh random rows until there
+ * are enough. Not compared: values for which ggml aborts, and MXFP4 blocks below 2^-125, where C
+ * leaves its conversion undefined (docs/quant.md says what ours does; test at the end). */
+#include <float.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ggml.h"
+
+#include "base/mem.h"
+#include "base/rng.h"
+#include "quant/kernel_int.h"
+
+enum { ROWS = 24, COLUMNS_MAX = 2304, KINDS = 15 };
+
+static int passed, failed;
+
+static void fill(struct rng *r, float *x, size_t n, int kind)
+{
+    for (size_t i = 0; i < n; i++) {
+        double v = rng_normal(r);
+        switch (kind) {
+        case 1:
+            v = v * v * v * v * v;
+            break; /* heavy tails */
+        case 2:
+            v = 0.3;
+            break; /* constant */
+        case 3:
+            v = 0;
+            break; /* zero */
+        case 4:
+            v *= 1e-20;
+            break; /* tiny */
+        case 5:
+            v *= 1e8;
+            break; /* huge */
+        case 6:
+            v *= 1e-40;
+            break; /* denormal */
+        case 7:
+            v = i % 256 == 77 ? 100 : v * 0.001;
+            break; /* one outlier */
+        case 8:
+            v = fabs(v);
+            break; /* one sign */
+        case 9:
+            v = -fabs(v);
+            break;
+        case 10:
+            v = i / 32 % 3 == 0 ? 0 : v;
+            break; /* zero sub-blocks */
+        case 11:
+            v *= pow(10, (double)(i / 16 % 9) - 6);
+            break; /* mixed scales */
+        case 12:
+            v = trunc(v * 3) * 0.25;
+            break; /* few values, many ties */
+        case 13:
+            v *= 1e-14;
+            break; /* around the zero threshold */
+        case 14:
+            v = i % 2 ? v : -0.0;
+            break; /* negative zeros */
+        default:
+            break;
+        }
+        x[i] = (float)v;
+    }
+}
+
+static int skip(enum dtype type, int kind)
+{
+    bool book = type == DT_IQ2_XXS || type == DT_IQ2_XS || type == DT_IQ2_S || type == DT_IQ3_XXS ||
+                type == DT_IQ3_S || type == DT_IQ1_S || type == DT_IQ1_M;
+    return (type == DT_MXFP4 && kind == 6) || (book && kind == 5);
+}
+
+struct one_case {
+    enum dtype type;
+    const struct kernel_set *set;
+    const float *x, *q;
+    uint64_t rows, columns;
+    int kind;
+};
+
+static void compare(const struct one_case *c, uint8_t *theirs, uint8_t *ours)
+{
+    const struct dtype_info *info = dtype_info(c->type);
+    size_t bytes = c->rows * c->columns / info->block * info->bytes;
+    bool infinite = false;
+    memset(ours, 0xa5, bytes);
+    ggml_quantize_chunk((enum ggml_type)c->type, c->x, theirs, 0, (int64_t)c->rows,
+                        (int64_t)c->columns, c->q);
+    if (!kernel_encode(c->set, c->type, c->x, ours, c->rows, c->columns, c->q, NULL, &infinite)) {
+        printf("FAIL %s %s: no kernel\n", info->name, c->set->name);
+        failed++;
+        return;
+    }
+    if (infinite || memcmp(ours, theirs, bytes) == 0) {
+        passed++;
+        return;
+    }
+    size_t at = 0;
+    while (ours[at] == theirs[at])
+        at++;
+    printf("FAIL %s %s%s kind %d columns %llu: block %zu byte %zu is %02x, ggml has %02x\n",
+           info->name, c->set->name, c->q ? " with importance" : "", c->kind,
+           (unsigned long long)c->columns, at / info->bytes, at % info->bytes, ours[at],
+           theirs[at]);
+    failed++;
+}
+
+static void test_type(enum dtype type, const struct kernel_set *set, uint64_t weights)
+{
+    static const uint64_t columns[] = {256, 512, 768, 1280, 2304};
+    static float x[ROWS * COLUMNS_MAX], q[COLUMNS_MAX];
+    static uint8_t theirs[ROWS * COLUMNS_MAX * 4], ours[ROWS * COLUMNS_MAX * 4];
+    struct rng r;
+    rng_seed(&r, (uint64_t)type * 1000 + (uint64_t)set->lanes);
+    uint64_t done = 0;
+    for (int i = 0; done < weights || i < KINDS * 5; i++) {
+        int kind = i % KINDS;
+        if (skip(type, kind))
+            continue;
+        struct one_case c = {type, set, x, NULL, ROWS - (uint64_t)(i % 7), columns[i / KINDS % 5],
+                             kind};
+        fill(&r, x, c.rows * c.columns, kind);
+        for (uint64_t j = 0; j < c.columns; j++)
+            q[j] = (float)exp(2 * rng_normal(&r));
+        if (i % 4 == 3)
+            q[r.s[0] % c.columns] = 0;
+        if (set->plain[type])
+            compare(&c, theirs, ours);
+        c.q = q;
+        if (set->important[type])
+            compare(&c, theirs, ours);
+        done += c.rows * c.columns;
+    }
+}
+
+/* MXFP4 where the reference is undefined or libm's: the exponent is the float's own. */
+static void test_mxfp4_choice(const struct kernel_set *set)
+{
+    float x[32] = {0};
+    uint8_t block[17];
+    bool infinite = false, good = true;
+    for (int e = -149; e < 127; e++) {
+        x[5] = ldexpf(1.0f, e);
+        kernel_encode(set, DT_MXFP4, x, block, 1, 32, NULL, NULL, &infinite);
+        int expected = e - 2 + 127 < 0 ? 0 : e - 2 + 127;
+        good = good && block[0] == expected;
+        x[5] = nextafterf(x[5], 0);
+        kernel_encode(set, DT_MXFP4, x, block, 1, 32, NULL, NULL, &infinite);
+        if (e > -126)
+            good = good && block[0] == (expected ? expected - 1 : 0);
+    }
+    printf("%s mxfp4 exponents, %s\n", good ? "ok  " : "FAIL", set->name);
+    good ? passed++ : failed++;
+}
+
+static bool wanted(const char *name, int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++)
+        if (dtype_by_name(argv[i]) == dtype_by_name(name))
+            return true;
+    return argc < 2;
+}
+
+int main(int argc, char **argv)
+{
+    static const char *const names[] = {"ref", "avx2", "avx512", "neon"};
+    const char *text = getenv("SINTRA_LONG");
+    uint64_t weights = text ? strtoull(text, NULL, 10) : 0;
+    for (size_t s = 0; s < sizeof names / sizeof *names; s++) {
+        const struct kernel_set *set = kernel_set_find(names[s]);
+        if (!set)
+            continue;
+        for (int t = 0; t < KERNEL_TYPES; t++) {
+            if (!set->important[t] || !wanted(dtype_name((enum dtype)t), argc, argv))
+                continue;
+            ggml_quantize_init((enum ggml_type)t);
+            int before = failed;
+            test_type((enum dtype)t, set, weights);
+            printf("%s %s %s\n", failed == before ? "ok  " : "FAIL", dtype_name((enum dtype)t),
+                   set->name);
+            fflush(stdout);
+        }
+        test_mxfp4_choice(set);
+    }
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed != 0;
+}

@@ -1,0 +1,528 @@
+/* The search against brute force and against a simulated world.
+ *
+ * The knapsack is compared with the enumeration of all choices on random small tables. The proposer
+ * is run in a loop whose "measurement" is the table bent by hidden factors, so that predictions are
+ * wrong in known ways: it must respect the limit, never repeat itself, end, go on the same way from
+ * any prefix of its history, and beat the stock mixes.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "base/rng.h"
+#include "search/search.h"
+
+/* ---- tables by hand ---- */
+
+static struct probe_table random_table(struct rng *r, size_t n_groups, int n_types, uint64_t unit)
+{
+    struct probe_table t = {.n_types = n_types, .n_groups = n_groups};
+    for (int k = 0; k < n_types; k++)
+        t.types[k] = (enum dtype)(DT_Q2_K + k);
+    t.groups = xcalloc(n_groups, sizeof(*t.groups));
+    for (size_t g = 0; g < n_groups; g++)
+        for (int k = 0; k < n_types; k++) {
+            t.groups[g].bytes[k] = unit * (1 + rng_below(r, 40));
+            t.groups[g].kld[k] = rng_below(r, 8) == 0 && k > 0 ? NAN : rng_unit(r);
+        }
+    return t;
+}
+
+/* Least Σ KL over all choices within the limit; infinite when none fits. */
+static double brute_force(const struct probe_table *t, size_t group, uint64_t limit)
+{
+    double best = INFINITY;
+    if (group == t->n_groups)
+        return 0;
+    for (int k = 0; k < t->n_types; k++) {
+        const struct sensitivity *s = &t->groups[group];
+        if (isnan(s->kld[k]) || s->bytes[k] > limit)
+            continue;
+        double rest = brute_force(t, group + 1, limit - s->bytes[k]);
+        best = fmin(best, s->kld[k] + rest);
+    }
+    return best;
+}
+
+static void test_knapsack_is_exact(void **state)
+{
+    struct rng r;
+    (void)state;
+    rng_seed(&r, 7);
+    for (int round = 0; round < 300; round++) {
+        struct probe_table t =
+            random_table(&r, 1 + rng_below(&r, 6), 1 + (int)rng_below(&r, 5), 512);
+        uint64_t limit = 512 * rng_below(&r, 200), bytes = 0;
+        enum dtype types[8];
+        struct err e = {0};
+        double kld = NAN, want = brute_force(&t, 0, limit);
+        int rc = allocate(&t, limit, types, &kld, &bytes, &e);
+        if (isinf(want)) {
+            assert_int_equal(rc, -1);
+            assert_int_equal(e.code, ERR_INFEASIBLE);
+        } else {
+            assert_int_equal(rc, 0);
+            assert_true(bytes <= limit);
+            assert_true(fabs(kld - want) < 1e-12);
+            assert_true(fabs(allocate_kld(&t, types) - want) < 1e-12);
+            assert_int_equal(allocate_bytes(&t, types), bytes);
+        }
+        probe_table_release(&t);
+    }
+}
+
+/* Sizes without a common divisor need the coarse grid: never above the limit, nearly optimal. */
+static void test_knapsack_coarse_grid(void **state)
+{
+    struct rng r;
+    (void)state;
+    rng_seed(&r, 8);
+    for (int round = 0; round < 40; round++) {
+        struct probe_table t = random_table(&r, 6, 4, 100000007);
+        for (size_t g = 0; g < t.n_groups; g++)
+            for (int k = 0; k < t.n_types; k++)
+                t.groups[g].bytes[k] += rng_below(&r, 1000);
+        uint64_t limit = 100000007ull * (60 + rng_below(&r, 100)), bytes = 0;
+        enum dtype types[8];
+        double kld, want = brute_force(&t, 0, limit);
+        if (!isinf(want)) {
+            assert_int_equal(allocate(&t, limit, types, &kld, &bytes, NULL), 0);
+            assert_true(bytes <= limit);
+            assert_true(kld <= want * 1.02 + 1e-9);
+        }
+        probe_table_release(&t);
+    }
+}
+
+static void test_knapsack_unlimited(void **state)
+{
+    struct rng r;
+    enum dtype types[8];
+    uint64_t bytes;
+    double kld;
+    (void)state;
+    rng_seed(&r, 9);
+    struct probe_table t = random_table(&r, 6, 4, 32);
+    assert_int_equal(allocate(&t, UINT64_MAX, types, &kld, &bytes, NULL), 0);
+    assert_true(fabs(kld - brute_force(&t, 0, UINT64_MAX)) < 1e-12);
+    assert_true(bytes <= allocate_largest(&t) && bytes >= allocate_smallest(&t));
+    probe_table_release(&t);
+}
+
+/* ---- lists of trials ---- */
+
+static void add(struct trials *l, uint64_t bytes, double kld, double top1, bool stock, bool failed)
+{
+    struct trial t = {.bytes = bytes, .stock = stock, .failed = failed, .predicted_kld = NAN};
+    recipe_init(&t.recipe, "Q4_K_M");
+    t.score.has_kld = !failed;
+    t.score.kld_mean = kld;
+    t.score.top1 = top1;
+    trials_add(l, &t);
+}
+
+static void test_front_and_best(void **state)
+{
+    struct trials l = {0};
+    size_t front[8];
+    (void)state;
+    add(&l, 500, 0.010, 0.95, false, false);
+    add(&l, 300, 0.100, 0.80, true, false);
+    add(&l, 400, 0.100, 0.81, true, false); /* larger, no better: dominated */
+    add(&l, 400, 0.030, 0.90, false, false);
+    add(&l, 200, 0.000, 1.00, false, true); /* failed: invisible */
+    add(&l, 600, 0.011, 0.94, true, false); /* dominated */
+    assert_int_equal(trials_front(&l, front), 3);
+    assert_int_equal(front[0], 1);
+    assert_int_equal(front[1], 3);
+    assert_int_equal(front[2], 0);
+
+    struct targets size = {.size_max = 450};
+    assert_int_equal(trials_best(&l, &size, 100), 3);
+    assert_int_equal(trials_best_stock(&l, &size, 100), 1);
+    struct targets accuracy = {.accuracy_min = 0.85};
+    assert_int_equal(trials_best(&l, &accuracy, 100), 3);
+    struct targets both = {.accuracy_min = 0.85, .size_max = 600};
+    assert_int_equal(trials_best(&l, &both, 100), 0);
+    struct targets impossible = {.accuracy_min = 0.99};
+    assert_int_equal(trials_best(&l, &impossible, 100), -1);
+    assert_int_equal(trials_nearest(&l, &impossible, 100), 0);
+    struct targets bpw = {.bpw_max = 24}; /* 300 bytes of 100 parameters */
+    assert_int_equal(trials_best(&l, &bpw, 100), 1);
+    trials_release(&l);
+}
+
+static void test_knee(void **state)
+{
+    struct trials l = {0};
+    struct targets none = {0};
+    (void)state;
+    assert_int_equal(trials_best(&l, &none, 100), -1);
+    add(&l, 300, 1.0, 0.5, false, false);
+    assert_int_equal(trials_best(&l, &none, 100), 0);
+    add(&l, 400, 0.010, 0.95, false, false); /* a hundredth for a third more bytes: the knee */
+    add(&l, 800, 0.005, 0.96, false, false);
+    assert_int_equal(trials_best(&l, &none, 100), 1);
+    trials_release(&l);
+}
+
+static void test_targets(void **state)
+{
+    struct score s = {.top1 = 0.9, .has_kld = true, .tps_decode = 40, .memory_bytes = 1000};
+    char why[TARGETS_WHY_MAX] = "";
+    struct targets t = {0}, back;
+    (void)state;
+    assert_false(targets_any(&t));
+    assert_true(targets_met(&t, 100, 100, &s, why));
+    t.tps_min = 50;
+    assert_true(targets_any(&t));
+    assert_false(targets_met(&t, 100, 100, &s, why));
+    assert_string_equal(why, "tokens/s 40.0, asked at least 50.0");
+    assert_true(fabs(targets_distance(&t, 100, 100, &s) - log(50.0 / 40.0)) < 1e-12);
+    t = (struct targets){.latency_ms_max = 10};
+    assert_false(targets_met(&t, 100, 100, &s, why)); /* not measured is not met */
+    assert_non_null(strstr(why, "not measured"));
+    t = (struct targets){.size_max = 3,
+                         .bpw_max = 4.5,
+                         .memory_max = 7,
+                         .context = 9,
+                         .tps_min = 1.5,
+                         .latency_ms_max = 2.5,
+                         .accuracy_min = 0.5};
+    json_t *doc = targets_json_new(&t);
+    targets_from_json(&back, doc);
+    json_decref(doc);
+    assert_memory_equal(&t, &back, sizeof(t));
+    assert_false(targets_accuracy_only(&t));
+    assert_true(targets_need_speed(&t));
+}
+
+/* ---- a simulated world ---- */
+
+enum { LAYERS_SIM = 6, TENSORS_SIM = 1 + LAYERS_SIM * 7 };
+
+struct world {
+    struct model_desc desc;
+    struct model_tensor tensors[TENSORS_SIM];
+    char names[TENSORS_SIM][64];
+    struct probe_groups groups;
+    struct probe_table table;
+    double *truth; /* (n_groups) hidden factor of each group's KL */
+    double *level; /* (n_groups) KL at 4.5 bits before noise */
+    struct search_space space;
+    struct trials history;
+};
+
+static void tensor_put(struct world *w, size_t i, const char *name, uint64_t ne0, uint64_t ne1)
+{
+    snprintf(w->names[i], sizeof(w->names[i]), "%s", name);
+    w->tensors[i] = (struct model_tensor){.name = w->names[i],
+                                          .role = model_role_of(name),
+                                          .layer = model_layer_of(name),
+                                          .dtype = DT_BF16,
+                                          .dtype_min = DT_NONE,
+                                          .shape = {2, {ne0, ne1, 1, 1}}};
+    w->desc.parameters += ne0 * ne1;
+}
+
+static void world_desc(struct world *w)
+{
+    static const struct {
+        const char *stem;
+        uint64_t ne0, ne1;
+    } parts[7] = {{"attn_q", 512, 512},      {"attn_k", 512, 128},    {"attn_v", 512, 128},
+                  {"attn_output", 512, 512}, {"ffn_gate", 512, 1536}, {"ffn_up", 512, 1536},
+                  {"ffn_down", 1536, 512}};
+    size_t i = 0;
+    w->desc = (struct model_desc){.architecture = "llama",
+                                  .name = "world",
+                                  .n_layer = LAYERS_SIM,
+                                  .n_head = 8,
+                                  .n_head_kv = 2,
+                                  .n_embd = 512,
+                                  .n_ff = 1536,
+                                  .n_vocab = 8192,
+                                  .head_dim = 64,
+                                  .tied = true,
+                                  .tensors = w->tensors,
+                                  .n_tensors = TENSORS_SIM};
+    tensor_put(w, i++, "token_embd.weight", 512, 8192);
+    for (int layer = 0; layer < LAYERS_SIM; layer++)
+        for (int p = 0; p < 7; p++) {
+            char name[64];
+            snprintf(name, sizeof(name), "blk.%d.%s.weight", layer, parts[p].stem);
+            tensor_put(w, i++, name, parts[p].ne0, parts[p].ne1);
+        }
+}
+
+static const enum dtype sim_types[] = {DT_Q2_K, DT_Q3_K, DT_IQ3_S, DT_IQ4_XS,
+                                       DT_Q4_K, DT_Q5_K, DT_Q6_K,  DT_Q8_0};
+enum { SIM_TYPES = sizeof(sim_types) / sizeof(sim_types[0]) };
+
+static void world_init(struct world *w, uint64_t seed)
+{
+    struct rng r;
+    struct err e = {0};
+    rng_seed(&r, seed);
+    memset(w, 0, sizeof(*w));
+    world_desc(w);
+    assert_int_equal(probe_groups_make(&w->groups, &w->desc, &e), 0);
+    assert_int_equal(
+        probe_table_sizes(&w->table, &w->desc, &w->groups, sim_types, SIM_TYPES, true, &e), 0);
+    w->truth = xcalloc(w->groups.n, sizeof(*w->truth));
+    w->level = xcalloc(w->groups.n, sizeof(*w->level));
+    for (size_t g = 0; g < w->groups.n; g++) {
+        double level = exp(1.2 * rng_normal(&r)) * 1e-9 * (double)w->groups.items[g].elements;
+        w->truth[g] = exp(0.3 * rng_normal(&r));
+        w->level[g] = level;
+        for (int k = 0; k < SIM_TYPES; k++) {
+            double bits =
+                (double)w->table.groups[g].bytes[k] * 8 / (double)w->groups.items[g].elements;
+            w->table.groups[g].kld[k] = level * pow(4, 4.5 - bits) * exp(0.1 * rng_normal(&r));
+        }
+    }
+    w->space = (struct search_space){.desc = &w->desc,
+                                     .groups = &w->groups,
+                                     .table = &w->table,
+                                     .have_importance = true,
+                                     .fixed_bytes = 20000,
+                                     .bytes_limit = UINT64_MAX,
+                                     .max_trials = 8};
+}
+
+static void world_release(struct world *w)
+{
+    trials_release(&w->history);
+    probe_table_release(&w->table);
+    probe_groups_release(&w->groups);
+    xfree(w->truth);
+    xfree(w->level);
+}
+
+/* The file's KL: sensitivities with the hidden factors, a second-order term and a floor. */
+static double world_kld(const struct world *w, const struct trial *t)
+{
+    double sum = 0;
+    for (size_t g = 0; g < w->groups.n; g++) {
+        enum dtype type = t->group_types[g];
+        double found = NAN;
+        for (int k = 0; k < SIM_TYPES; k++)
+            if (sim_types[k] == type)
+                found = w->table.groups[g].kld[k];
+        if (isnan(found)) { /* a type outside the table, or several in one group (3 bits, say) */
+            const struct dtype_info *d = dtype_info(type == DT_NONE ? DT_Q3_K : type);
+            found = w->level[g] * pow(4, 4.5 - 8.0 * d->bytes / d->block);
+        }
+        sum += w->truth[g] * found;
+    }
+    return sum * (1 + sum) + 5e-5;
+}
+
+static void world_measure(const struct world *w, struct trial *t)
+{
+    struct rng r;
+    rng_seed(&r, 99);
+    double kld = world_kld(w, t);
+    t->score = (struct score){.has_kld = true, .kld_mean = kld, .top1 = 1 - sqrt(kld) * 0.7};
+    t->n_windows = 16;
+    t->window_kld = xcalloc(t->n_windows, sizeof(*t->window_kld));
+    for (size_t i = 0; i < t->n_windows; i++) /* windows differ, the same for every candidate */
+        t->window_kld[i] = kld * (1 + 0.2 * rng_normal(&r));
+}
+
+/* Runs the proposer to its end; returns the number of proposals. */
+static int world_run(struct world *w)
+{
+    struct proposer builtin;
+    search_builtin(&builtin);
+    for (int n = 0;; n++) {
+        struct proposal p, again;
+        struct err e = {0};
+        int rc = builtin.next(builtin.ud, &w->space, &w->history, &p, &e);
+        assert_int_not_equal(rc, -1);
+        if (rc == 1)
+            return n;
+        assert_true(n < 100);
+        assert_true(p.bytes <= w->space.bytes_limit);
+        struct trial t = {.recipe = p.recipe,
+                          .group_types = p.group_types,
+                          .bytes = p.bytes,
+                          .stock = p.stock_name != NULL,
+                          .stock_name = p.stock_name,
+                          .predicted_kld = p.predicted_kld};
+        trial_key(&t.recipe, t.key);
+        for (size_t i = 0; i < w->history.n; i++)
+            assert_string_not_equal(w->history.items[i].key, t.key);
+        assert_int_equal(builtin.next(builtin.ud, &w->space, &w->history, &again, &e), 0);
+        assert_int_equal(again.bytes, t.bytes); /* the same question, the same answer */
+        proposal_release(&again);
+        world_measure(w, &t);
+        trials_add(&w->history, &t);
+    }
+}
+
+static uint64_t bytes_at(const struct world *w, double bpw)
+{
+    return (uint64_t)((double)w->desc.parameters * bpw / 8);
+}
+
+static void test_proposer_under_a_limit(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 12; seed++) {
+        struct world w;
+        world_init(&w, seed);
+        w.space.targets.bpw_max = 3.2 + 0.3 * (double)seed;
+        w.space.bytes_limit = bytes_at(&w, w.space.targets.bpw_max);
+        int n = world_run(&w);
+        int best = trials_best(&w.history, &w.space.targets, w.desc.parameters);
+        int stock = trials_best_stock(&w.history, &w.space.targets, w.desc.parameters);
+        assert_true(n >= 3 && best >= 0 && stock >= 0);
+        assert_false(w.history.items[best].stock);
+        assert_true(w.history.items[best].score.kld_mean <
+                    0.9 * w.history.items[stock].score.kld_mean);
+        world_release(&w);
+    }
+}
+
+/* Measurements that contradict the table make later proposals better than the first optimum. */
+static void test_corrections_help(void **state)
+{
+    double first = 0, last = 0;
+    (void)state;
+    for (uint64_t seed = 21; seed <= 40; seed++) {
+        struct world w;
+        world_init(&w, seed);
+        w.space.targets.bpw_max = 4.2;
+        w.space.bytes_limit = bytes_at(&w, 4.2);
+        w.space.max_trials = 12;
+        world_run(&w);
+        double one = 0;
+        for (size_t i = 0; i < w.history.n && !(one > 0); i++)
+            one = w.history.items[i].stock ? 0 : w.history.items[i].score.kld_mean;
+        first += log(one);
+        int best = trials_best(&w.history, &w.space.targets, w.desc.parameters);
+        last += log(w.history.items[best].score.kld_mean);
+        world_release(&w);
+    }
+    print_message("best of the search / additive optimum: %.4f\n", exp((last - first) / 20));
+    assert_true(last < first - 20 * 0.002);
+}
+
+static void test_proposer_for_accuracy(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 50; seed < 56; seed++) {
+        struct world w;
+        world_init(&w, seed);
+        w.space.targets.accuracy_min = 0.93;
+        int n = world_run(&w);
+        int best = trials_best(&w.history, &w.space.targets, w.desc.parameters);
+        assert_true(best >= 0 && n <= 10);
+        uint64_t met = w.history.items[best].bytes, below = 0;
+        for (size_t i = 0; i < w.history.n; i++)
+            if (!w.history.items[i].stock && w.history.items[i].score.top1 < 0.93 &&
+                w.history.items[i].bytes > below)
+                below = w.history.items[i].bytes;
+        /* Something just below was tried and does not agree often enough. */
+        assert_true((double)below > 0.97 * (double)met);
+        int stock = trials_best_stock(&w.history, &w.space.targets, w.desc.parameters);
+        assert_true(stock < 0 || w.history.items[stock].bytes >= met);
+        world_release(&w);
+    }
+}
+
+static void test_proposer_without_targets(void **state)
+{
+    struct world w;
+    size_t front[64];
+    (void)state;
+    world_init(&w, 60);
+    int n = world_run(&w);
+    assert_true(n >= 12);
+    size_t size = trials_front(&w.history, front);
+    assert_true(size >= 8);
+    int stock = 0; /* a mix may lie between two rungs */
+    for (size_t i = 0; i < size; i++)
+        stock += w.history.items[front[i]].stock;
+    assert_true(stock <= 2);
+    world_release(&w);
+}
+
+/* Without sensitivities only stock mixes are proposed; failed ones are not proposed again. */
+static void test_stock_only_and_failures(void **state)
+{
+    struct world w;
+    struct proposer builtin;
+    struct proposal p;
+    int n = 0;
+    (void)state;
+    search_builtin(&builtin);
+    world_init(&w, 70);
+    w.space.table = NULL;
+    w.space.bytes_limit = bytes_at(&w, 5);
+    while (builtin.next(NULL, &w.space, &w.history, &p, NULL) == 0) {
+        assert_non_null(p.stock_name);
+        struct trial t = {.recipe = p.recipe,
+                          .group_types = p.group_types,
+                          .bytes = p.bytes,
+                          .stock = true,
+                          .stock_name = p.stock_name,
+                          .failed = true};
+        trials_add(&w.history, &t);
+        assert_true(++n < 50);
+    }
+    assert_true(n >= 2);
+    world_release(&w);
+}
+
+/* A stock mix's size, computed from groups, and its recipe's plan agree. */
+static void test_stock_sizes(void **state)
+{
+    struct world w;
+    struct search_stock *list;
+    size_t n;
+    (void)state;
+    world_init(&w, 80);
+    assert_int_equal(search_stocks(&w.space, &list, &n, NULL), 0);
+    assert_true(n > 15);
+    for (size_t i = 0; i < n; i++) {
+        struct recipe r;
+        struct plan plan;
+        struct recipe_options o = RECIPE_OPTIONS_DEFAULT;
+        o.have_importance = true;
+        recipe_init(&r, list[i].name);
+        assert_int_equal(recipe_resolve(&r, &w.desc, &o, &plan, NULL), 0);
+        assert_int_equal(plan.tensor_bytes + w.space.fixed_bytes, list[i].bytes);
+        assert_true(i == 0 || list[i].bytes <= list[i - 1].bytes);
+        plan_release(&plan);
+        recipe_release(&r);
+    }
+    search_stocks_free(list, n);
+    world_release(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_knapsack_is_exact),
+        cmocka_unit_test(test_knapsack_coarse_grid),
+        cmocka_unit_test(test_knapsack_unlimited),
+        cmocka_unit_test(test_front_and_best),
+        cmocka_unit_test(test_knee),
+        cmocka_unit_test(test_targets),
+        cmocka_unit_test(test_proposer_under_a_limit),
+        cmocka_unit_test(test_corrections_help),
+        cmocka_unit_test(test_proposer_for_accuracy),
+        cmocka_unit_test(test_proposer_without_targets),
+        cmocka_unit_test(test_stock_only_and_failures),
+        cmocka_unit_test(test_stock_sizes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
