@@ -71,8 +71,6 @@ char *cmd_profile_dirs(const struct cmd_context *c);
 
 /* A model as a user names it → its path (xfree). NULL or "sample" is the built-in sample. */
 int cmd_model_path(const struct cmd_context *c, const char *name, char **path, struct err *e);
-/* Cheap checks of a text that will be read much later: it is there and not empty. */
-int cmd_check_text_file(const char *option, const char *path, struct err *e);
 /* -1 (libllama's choice) when not given. */
 int cmd_gpu_layers(const struct cmd_args *a);
 /* Name of a file type or tensor type as users write it, any case, or llama-quantize's number → the

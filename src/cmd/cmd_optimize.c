@@ -251,7 +251,7 @@ static int config_fill(struct config *f, const struct cmd_context *c, const stru
 static int config_fill_run(struct config *f, const struct cmd_args *a, struct err *e)
 {
     const char *corpus = cmd_text(a, "corpus"), *out = cmd_text(a, "out");
-    if (strcmp(corpus, "self") != 0 && cmd_check_text_file("--corpus", corpus, e))
+    if (strcmp(corpus, "self") != 0 && corpus_check_file(corpus, e))
         return -1;
     f->corpus = strcmp(corpus, "self") == 0 ? xstrdup(corpus) : absolute(corpus);
     f->out = out ? absolute(out) : default_out(f->model);

@@ -106,16 +106,3 @@ int cmd_model_path(const struct cmd_context *c, const char *name, char **path, s
                        : "give a folder with config.json and *.safetensors, or a .gguf file",
                    "model %.200s: there is no such folder or file", name);
 }
-
-int cmd_check_text_file(const char *option, const char *path, struct err *e)
-{
-    uint64_t bytes = 0;
-    if (fs_is_dir(path))
-        return err_set(e, ERR_INPUT, "give a file of UTF-8 text", "%s: %s is a folder", option,
-                       path);
-    if (fs_size(path, &bytes, e))
-        return err_context(e, "%s", option);
-    if (bytes == 0)
-        return err_set(e, ERR_INPUT, "give a file of UTF-8 text", "%s: %s is empty", option, path);
-    return 0;
-}

@@ -122,7 +122,7 @@ uint32_t cmd_window(const struct cmd_args *a, const struct original *o)
 int cmd_corpus_check(const struct cmd_args *a, struct err *e)
 {
     const char *name = cmd_text(a, "corpus");
-    return strcmp(name, "self") == 0 ? 0 : cmd_check_text_file("--corpus", name, e);
+    return strcmp(name, "self") == 0 ? 0 : corpus_check_file(name, e);
 }
 
 int cmd_corpus_make(const struct cmd_context *c, const struct cmd_args *a, const struct original *o,

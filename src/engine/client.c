@@ -364,15 +364,24 @@ void engine_share_close(struct engine_share *s)
 
 /* ---- start and stop -------------------------------------------------------------------------- */
 
+/* RLIMIT_DATA of the worker, 0 = none. The shadow memory of the address sanitizer would count. */
+static uint64_t data_limit(uint64_t memory_bytes_max)
+{
+    uint64_t limit = 0;
+#ifndef __SANITIZE_ADDRESS__
+    if (memory_bytes_max > 0 && !num_add_u64(memory_bytes_max, data_slack_bytes, &limit))
+        limit = 0;
+#endif
+    return limit;
+}
+
 static int spawn(struct engine *g, struct err *e)
 {
     char *self = g->options.worker_path ? NULL : proc_self_path();
     const char *path = self ? self : g->options.worker_path;
     const char *argv[] = {path, "worker", NULL};
-    uint64_t limit = g->options.memory_bytes_max;
-    struct proc_options o = {.argv = argv, .socket = true};
-    if (limit > 0 && !num_add_u64(limit, data_slack_bytes, &o.data_bytes_max))
-        o.data_bytes_max = 0;
+    struct proc_options o = {
+        .argv = argv, .socket = true, .data_bytes_max = data_limit(g->options.memory_bytes_max)};
     int rc = proc_spawn(&g->proc, &o, e);
     xfree(self);
     if (rc == 0)

@@ -113,6 +113,29 @@ static int check_text(const char *path, const char *text, size_t n, struct err *
                    path, (unsigned)(unsigned char)text[bad], bad);
 }
 
+static int read_text(const char *path, char **text, size_t *n, struct err *e)
+{
+    if (fs_is_dir(path))
+        return err_set(e, ERR_INPUT, "give a file of UTF-8 text", "the corpus %s is a folder",
+                       path);
+    if (fs_read_all(path, text_bytes_max, text, n, e))
+        return err_context(e, "the corpus");
+    if (check_text(path, *text, *n, e) == 0)
+        return 0;
+    xfree(*text);
+    *text = NULL;
+    return -1;
+}
+
+int corpus_check_file(const char *path, struct err *e)
+{
+    char *text = NULL;
+    size_t n;
+    int rc = read_text(path, &text, &n, e);
+    xfree(text);
+    return rc;
+}
+
 static void cut_windows(struct corpus *c, int32_t *tokens, size_t n_windows, int32_t bos)
 {
     c->tokens = tokens;
@@ -130,10 +153,9 @@ int corpus_from_file(struct corpus *c, struct engine *g, const char *path, uint3
     size_t n_text, n_tokens;
     int rc = -1;
     *c = (struct corpus){.n_ctx = n_ctx, .first = n_ctx / 2};
-    if (check_window(n_ctx, e) || fs_read_all(path, text_bytes_max, &text, &n_text, e))
+    if (check_window(n_ctx, e) || read_text(path, &text, &n_text, e))
         return -1;
-    if (check_text(path, text, n_text, e) ||
-        engine_tokenize(g, text, n_text, true, &tokens, &n_tokens, e))
+    if (engine_tokenize(g, text, n_text, true, &tokens, &n_tokens, e))
         goto out;
     size_t n = n_tokens / n_ctx;
     if (windows_max > 0 && n > windows_max)

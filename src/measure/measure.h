@@ -21,6 +21,8 @@ struct corpus {
     char sha256[65]; /* of the token ids */
     char *source;    /* path, or "self" */
 };
+/* That a file can be a corpus, before any work: a file, not empty, UTF-8 (else the byte offset). */
+int corpus_check_file(const char *path, struct err *e);
 /* engine must hold a model (its tokenizer). windows_max 0 = all. Errors: empty, not UTF-8 (byte
  * offset), shorter than one window. */
 int corpus_from_file(struct corpus *c, struct engine *g, const char *path, uint32_t n_ctx,
