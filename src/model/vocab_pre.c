@@ -9,7 +9,7 @@
  *
  * To add one: write its steps as describe_step() prints them, the name, and whether the tokenizer
  * takes a whole word that is in the vocabulary without merging (ignore_merges); then a case in
- * tests/interop. */
+ * tests/interop/test_tokenizers.py. */
 #include "model/vocab_int.h"
 
 #include <string.h>
@@ -18,33 +18,143 @@
 #include "base/log.h"
 #include "base/banned.h"
 
-#define LLAMA3_REGEX                                                                               \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"                      \
-    " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define QWEN2_REGEX                                                                                \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|"                           \
-    " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define TEKKEN_REGEX                                                                               \
-    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|"   \
-    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|"   \
-    "\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+/* Pieces that the expressions of many models share. */
+#define CONTRACTIONS    "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+#define WORD            "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+"
+#define SYMBOLS         " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*"
+#define SPACES          "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define CL100K(numbers) CONTRACTIONS "|" WORD "|" numbers "|" SYMBOLS "|" SPACES
+/* Words by case, as in Tekken and GPT-4o: `tail` follows each of the two kinds of word. */
+#define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define CASED(tail, numbers)                                                                       \
+    "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+" tail "|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER    \
+    "*" tail "|" numbers "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" SPACES
+#define O200K CASED(CONTRACTIONS "?", "\\p{N}{1,3}")
+/* DeepSeek V3 and those after it. */
+#define ASCII_MARKS "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~]"
+#define DEEPSEEK_WORDS                                                                             \
+    ASCII_MARKS "[A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+"
+#define DEEPSEEK3                                                                                  \
+    "split \\p{N}{1,3} > split [一-龥぀-ゟ゠-ヿ]+ > split " DEEPSEEK_WORDS "[\\r\\n]*|" SPACES
+#define DEEPSEEK_CJK "[一-龥ࠀ-一가-퟿]+"
+#define AFMOE_SCRIPTS                                                                              \
+    "[一-鿿㐀-䶿豈-﫿぀-ゟ゠-ヿ･-ﾟ⼀-⿟เ-๿຀-໿ក-៿က-႟ꩠ-ꩿꧠ-꧿가-힯ᄀ-ᇿ]+"
+#define BLOOM     " ?[^(\\s|[.,!?…。，、।۔،])]+"
+#define HAN_UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]"
+#define HAN_LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]"
+#define KIMI                                                                                       \
+    "[\\p{Han}]+|[^\\r\\n\\p{L}\\p{N}]?" HAN_UPPER "*" HAN_LOWER "+" CONTRACTIONS                  \
+    "?|[^\\r\\n\\p{L}\\p{N}]?" HAN_UPPER "+" HAN_LOWER "*" CONTRACTIONS "?|\\p{N}{1,3}|" SYMBOLS   \
+    "|" SPACES
+#define RUN(n) "\\s{" n "}(?!\\S)|"
 
 enum merges_rule { MERGES_ALWAYS, MERGES_IGNORED, MERGES_ANY };
 
+/* The first row that fits counts. Rows with architectures come before the one for all others: they
+ * split the same and differ in how libllama puts spaces back or which special ids it assumes. */
 struct pre_row {
-    const char *steps; /* joined by " > " */
+    const char *steps; /* joined by " > "; \1 stands for the rest of a step */
     enum merges_rule merges;
     const char *name;
+    const char *archs; /* names in config.json, separated by spaces; NULL: any */
 };
 
+#define ROBERTA_ARCHS "RobertaModel RobertaForMaskedLM RobertaForSequenceClassification"
+#define GLM_ARCHS     "ChatGLMModel GlmForCausalLM Glm4ForCausalLM Glm4MoeForCausalLM"
+#define GRANITE_ARCHS "GraniteForCausalLM GraniteMoeForCausalLM GPTRefactForCausalLM"
+
+/* clang-format off */
 static const struct pre_row pre_rows[] = {
-    {"bytes by gpt2", MERGES_ALWAYS, "gpt-2"},
-    {"split " LLAMA3_REGEX " > bytes", MERGES_IGNORED, "llama-bpe"},
-    {"split " LLAMA3_REGEX " > bytes", MERGES_ALWAYS, "smaug-bpe"},
-    {"split " QWEN2_REGEX " > bytes", MERGES_ALWAYS, "qwen2"},
-    {"split " TEKKEN_REGEX " > bytes", MERGES_ANY, "tekken"},
-    {"digits one by one > bytes by gpt2", MERGES_ALWAYS, "smollm"},
+    {"bytes by gpt2", MERGES_ALWAYS, "phi-2", "PhiForCausalLM"},
+    {"bytes by gpt2", MERGES_ALWAYS, "mpt", "MPTForCausalLM"},
+    {"bytes by gpt2", MERGES_ALWAYS, "olmo", "OlmoForCausalLM"},
+    {"bytes by gpt2", MERGES_ALWAYS, "jais", "JAISLMHeadModel"},
+    {"bytes by gpt2", MERGES_ALWAYS, "exaone4", "Exaone4ForCausalLM"},
+    {"bytes by gpt2", MERGES_ALWAYS, "modern-bert", "ModernBertModel"},
+    {"bytes by gpt2", MERGES_ALWAYS, "roberta-bpe", ROBERTA_ARCHS},
+    {"bytes by gpt2", MERGES_ALWAYS, "gpt-2", NULL},
+    {"digits one by one > bytes by gpt2", MERGES_ALWAYS, "starcoder",
+     "Starcoder2ForCausalLM GPTBigCodeForCausalLM"},
+    {"digits one by one > bytes by gpt2", MERGES_ALWAYS, "command-r",
+     "CohereForCausalLM Cohere2ForCausalLM"},
+    {"digits one by one > bytes by gpt2", MERGES_ALWAYS, "refact", GRANITE_ARCHS},
+    {"digits one by one > bytes by gpt2", MERGES_ALWAYS, "exaone", "ExaoneForCausalLM"},
+    {"digits one by one > bytes by gpt2", MERGES_ALWAYS, "codeshell", "CodeShellForCausalLM"},
+    {"digits one by one > bytes by gpt2", MERGES_ALWAYS, "smollm", NULL},
+    {"split " CL100K("\\p{N}{1,3}") " > bytes", MERGES_ANY, "glm4", GLM_ARCHS},
+    {"split " CL100K("\\p{N}{1,3}") " > bytes", MERGES_IGNORED, "falcon-h1", "FalconH1ForCausalLM"},
+    {"split " CL100K("\\p{N}{1,3}") " > bytes", MERGES_IGNORED, "lfm2",
+     "Lfm2ForCausalLM Lfm2MoeForCausalLM"},
+    {"split " CL100K("\\p{N}{1,3}") " > bytes", MERGES_IGNORED, "llama-bpe", NULL},
+    {"split " CL100K("\\p{N}{1,3}") " > bytes", MERGES_ALWAYS, "dbrx", "DbrxForCausalLM"},
+    {"split " CL100K("\\p{N}{1,3}") " > bytes", MERGES_ALWAYS, "smaug-bpe", NULL},
+    {"split " CL100K("\\p{N}") " > bytes", MERGES_ALWAYS, "stablelm2", "StableLmForCausalLM"},
+    {"split " CL100K("\\p{N}") " > bytes", MERGES_ALWAYS, "hunyuan", "HunYuanMoEV1ForCausalLM"},
+    {"split " CL100K("\\p{N}") " > bytes", MERGES_ALWAYS, "grok-2", "Grok1ForCausalLM"},
+    {"split " CL100K("\\p{N}") " > bytes", MERGES_ALWAYS, "solar-open", "SolarOpenForCausalLM"},
+    {"split " CL100K("\\p{N}") " > bytes", MERGES_ALWAYS, "qwen2", NULL},
+    {"split " CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}|"
+     " ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" SPACES " > bytes", MERGES_ALWAYS, "qwen35", NULL},
+    {"split " CASED("", "\\p{N}") " > bytes", MERGES_ANY, "tekken", NULL},
+    {"split " O200K " > bytes", MERGES_ANY, "llama4",
+     "Llama4ForCausalLM Llama4ForConditionalGeneration"},
+    {"split " O200K " > bytes", MERGES_ANY, "minimax-m2", "MiniMaxM2ForCausalLM"},
+    {"split " O200K " > bytes", MERGES_IGNORED, "granite-embed-multi-97m", "ModernBertModel"},
+    {"split " O200K " > bytes", MERGES_ANY, "gpt-4o", NULL},
+    {"split \\d{1,3}(?=(?:\\d{3})*\\b) > split " O200K " > bytes", MERGES_ALWAYS, "tiny_aya", NULL},
+    {"Punctuation in runs > bytes by gpt2 > digits in runs > split [0-9][0-9][0-9]", MERGES_ALWAYS,
+     "falcon", NULL},
+    {"split [\\r\\n] > split \\s?[A-Za-zµÀ-Ö\1 > split \\s?[!-/:-~！-／：-～‘-‟　-。]+ > split \\s+$"
+     " > split " DEEPSEEK_CJK " > digits one by one > bytes", MERGES_ALWAYS, "deepseek-llm", NULL},
+    {"split [\\r\\n] > split \\s?\\p{L}+ > split \\s?\\p{P}+ > split " DEEPSEEK_CJK
+     " > digits one by one > bytes", MERGES_ALWAYS, "deepseek-coder", NULL},
+    {DEEPSEEK3 " > bytes", MERGES_ALWAYS, "hunyuan-dense", "HunYuanDenseV1ForCausalLM"},
+    {DEEPSEEK3 " > bytes", MERGES_ALWAYS, "deepseek-v3", NULL},
+    {"split \\p{N}{1,3} > split [一-龥぀-ゟ゠-ヿ]+ > split " DEEPSEEK_WORDS
+     "|[\\r\\n]|\\s+(?!\\S)|\\s+ > split \\p{N} > bytes", MERGES_ALWAYS, "spark2_5", NULL},
+    {"split [가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥぀-ゟ゠-ヿ]+ > split "
+     CASED(CONTRACTIONS "?", "\\p{N}") " > bytes", MERGES_IGNORED, "youtu", NULL},
+    {"split " BLOOM " > bytes", MERGES_ALWAYS, "bloom", NULL},
+    {"split " BLOOM " > digits one by one > bytes", MERGES_ALWAYS, "viking", NULL},
+    {"digits one by one > split " BLOOM " > bytes", MERGES_ALWAYS, "viking", NULL},
+    {"split <sentinel:[0-9]+> > split (IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z > split"
+     " ([\\t\\n]|    |  ) > digits one by one > Punctuation > bytes by gpt2", MERGES_ALWAYS,
+     "chameleon", NULL},
+    {"split " KIMI " > bytes", MERGES_ANY, "kimi-k2", NULL},
+    {"split \\p{N}+ > split (?=(\\d{3})+(?!\\d)) > bytes", MERGES_ALWAYS, "superbpe", NULL},
+    {"split \\p{N}+ > split (?=(\\d{3})+(?!\\d)) > split " AFMOE_SCRIPTS " > split " DEEPSEEK_WORDS
+     "[\\r\\n]*|" SPACES " > bytes", MERGES_ALWAYS, "afmoe", NULL},
+    {"split '(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]++"
+     "[\\r\\n]*|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+ > bytes", MERGES_ALWAYS, "bailingmoe", NULL},
+    {"split " CONTRACTIONS "|" WORD "|\\p{N}{1}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|" SPACES " > bytes",
+     MERGES_ALWAYS, "seed-coder", NULL},
+    {"split " WORD "|\\p{N}|" SYMBOLS "|" SPACES " > bytes", MERGES_ALWAYS, "ufakzeka", NULL},
+    {"split [^\\n]+|[\\n]+ > split " CL100K("\\p{N}") " > bytes", MERGES_ALWAYS, "laguna", NULL},
+    {"split " CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?(?:\\p{L}\\p{M}*(?: \\p{L}\\p{M}*)*)+|\\p{N}|"
+     " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]?|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+ > bytes", MERGES_ALWAYS,
+     "exaone-moe", NULL},
+    {"split \\p{N}{1,3} > split " CL100K("\\p{N}+") " > bytes", MERGES_IGNORED, "minicpm5", NULL},
+    {"split " CONTRACTIONS "|" WORD "|\\p{N}{1,3}|" SYMBOLS "|\\s*[\\r\\n]+|" RUN("512") RUN("256")
+     RUN("128") RUN("64") RUN("32") RUN("16") RUN("8") RUN("4") RUN("1,2") "\\s{1} > bytes",
+     MERGES_ALWAYS, "jais-2", NULL},
 };
+/* clang-format on */
+
+/* Control characters as regular expressions spell them: files have them either way. */
+static void add_pattern(struct buf *b, const char *text)
+{
+    for (; *text; text++) {
+        if (*text == '\r')
+            buf_adds(b, "\\r");
+        else if (*text == '\n')
+            buf_adds(b, "\\n");
+        else if (*text == '\t')
+            buf_adds(b, "\\t");
+        else
+            buf_addc(b, *text);
+    }
+}
 
 static void describe_split(const json_t *step, struct buf *b)
 {
@@ -58,7 +168,7 @@ static void describe_split(const json_t *step, struct buf *b)
     buf_adds(b, "split ");
     if (!pieces)
         buf_addf(b, "(%s%s) ", behavior, invert ? ", inverted" : "");
-    buf_adds(b, regex ? regex : json_opt_str(pattern, "String", "by no pattern"));
+    add_pattern(b, regex ? regex : json_opt_str(pattern, "String", "by no pattern"));
 }
 
 static void describe_step(const json_t *step, struct buf *b, int depth)
@@ -82,9 +192,39 @@ static void describe_step(const json_t *step, struct buf *b, int depth)
     } else if (strcmp(type, "Digits") == 0) {
         bool single = json_opt_bool(step, "individual_digits", false);
         buf_adds(b, single ? "digits one by one" : "digits in runs");
+    } else if (strcmp(type, "Punctuation") == 0) {
+        const char *behavior = json_opt_str(step, "behavior", "Isolated");
+        buf_adds(b, type);
+        if (strcmp(behavior, "Isolated") != 0)
+            buf_addf(b, " %s", strcmp(behavior, "Contiguous") == 0 ? "in runs" : behavior);
     } else {
         buf_adds(b, type);
     }
+}
+
+static bool same_steps(const char *row, const char *steps)
+{
+    const char *rest = strchr(row, '\1');
+    if (!rest)
+        return strcmp(row, steps) == 0;
+    size_t head = (size_t)(rest - row);
+    const char *next = strncmp(row, steps, head) == 0 ? strstr(steps + head, " > ") : NULL;
+    return next && strcmp(rest + 1, next) == 0;
+}
+
+static bool has_word(const char *words, const char *word)
+{
+    size_t n = strlen(word);
+    for (const char *at = words; (at = strstr(at, word)) != NULL; at += n)
+        if ((at == words || at[-1] == ' ') && (at[n] == ' ' || at[n] == '\0'))
+            return true;
+    return false;
+}
+
+static bool row_fits(const struct pre_row *r, const char *steps, bool ignored, const char *arch)
+{
+    return (r->merges == MERGES_ANY || (r->merges == MERGES_IGNORED) == ignored) &&
+           (!r->archs || has_word(r->archs, arch)) && same_steps(r->steps, steps);
 }
 
 /* Normalization that libllama does not have would change tokens; NFC it lacks too, but text is NFC
@@ -113,12 +253,9 @@ const char *vocab_pre_find(const struct vocab *v, struct err *e)
     struct buf steps;
     buf_init(&steps, 65536);
     describe_step(json_object_get(v->doc, "pre_tokenizer"), &steps, 0);
-    for (size_t i = 0; i < sizeof pre_rows / sizeof *pre_rows && !name; i++) {
-        const struct pre_row *r = &pre_rows[i];
-        bool merges = r->merges == MERGES_ANY || (r->merges == MERGES_IGNORED) == ignored;
-        if (merges && strcmp(r->steps, buf_str(&steps)) == 0)
-            name = r->name;
-    }
+    for (size_t i = 0; i < sizeof pre_rows / sizeof *pre_rows && !name; i++)
+        if (row_fits(&pre_rows[i], buf_str(&steps), ignored, v->c->arch->hf_name))
+            name = pre_rows[i].name;
     if (!name)
         err_set(
             e, ERR_UNSUPPORTED,

@@ -1,0 +1,231 @@
+#!/usr/bin/env python3
+"""Tokenizers of every kind: the ids that libllama makes with our file beside those of the tokenizers package.
+
+For each case a small tokenizer is trained with a model family's own normalizer and pre-tokenizer, put beside one
+shared set of weights, converted by `sintra convert` and loaded by libllama (tests/oracle/tokenize). Expressions are
+those of the models' tokenizer.json files, as quoted in src/llama-vocab.cpp of llama.cpp 0.5.0 and in public code.
+Upstream's converter is not run here: it knows byte-level tokenizers by a hash of their ids (test_convert.py runs it).
+
+    test_tokenizers.py [CASE...]
+
+Needs SINTRA and SINTRA_BUILD (programs); exits 77 without them."""
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import unicodedata
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.environ.get("SINTRA_ROOT", os.path.dirname(os.path.dirname(HERE)))
+SINTRA = os.environ.get("SINTRA", f"{ROOT}/sintra")
+TOKENIZE = os.path.join(os.environ.get("SINTRA_BUILD", f"{ROOT}/build"), "oracle", "tokenize")
+for needed in (SINTRA, TOKENIZE):
+    if not os.access(needed, os.X_OK):
+        print(f"skipped: {needed} is not built")
+        sys.exit(77)
+sys.path.insert(0, HERE)
+
+from tokenizers import AddedToken, Tokenizer, pre_tokenizers, trainers  # noqa: E402
+
+from folders import TEXT, corpus, save_weights, weights, write_json  # noqa: E402
+
+ROWS = 1000  # vocab_size of every folder; ids without a token are filled
+CONFIG = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 32, "intermediate_size": 32,
+          "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": ROWS,
+          "max_position_embeddings": 512, "rms_norm_eps": 1e-5, "tie_word_embeddings": True}
+
+# ---- byte-level pre-tokenizers ---------------------------------------------------------------------
+
+TAILS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
+
+
+def cl100k(numbers):
+    return rf"{TAILS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{numbers}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{SPACES}"
+
+
+def cased(tail, numbers):
+    upper, lower = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+    return (rf"[^\r\n\p{{L}}\p{{N}}]?{upper}*{lower}+{tail}|[^\r\n\p{{L}}\p{{N}}]?{upper}+{lower}*{tail}|"
+            rf"{numbers}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{SPACES}")
+
+
+def split(regex, behavior="Isolated", invert=False):
+    return {"type": "Split", "pattern": {"Regex": regex}, "behavior": behavior, "invert": invert}
+
+
+def byte_level(use_regex):
+    return {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": use_regex}
+
+
+DIGITS, DIGIT_RUNS = ({"type": "Digits", "individual_digits": single} for single in (True, False))
+BYTES, GPT2 = byte_level(False), byte_level(True)
+BLOOM = " ?[^(\\s|[.,!?…。，、।۔،])]+"
+CJK = "[一-龥぀-ゟ゠-ヿ]+"
+MARKS = r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]"""
+DEEPSEEK = MARKS + "[A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+"
+LETTERS = ("A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-\u1f7dᾀ-ᾴᾶ-ᾼ")
+HAN_UPPER, HAN_LOWER = (rf"[{c}\p{{Lm}}\p{{Lo}}\p{{M}}&&[^\p{{Han}}]]" for c in (r"\p{Lu}\p{Lt}", r"\p{Ll}"))
+KIMI = (rf"[\p{{Han}}]+|[^\r\n\p{{L}}\p{{N}}]?{HAN_UPPER}*{HAN_LOWER}+{TAILS}?|"
+        rf"[^\r\n\p{{L}}\p{{N}}]?{HAN_UPPER}+{HAN_LOWER}*{TAILS}?|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{SPACES}")
+O200K = cased(TAILS + "?", r"\p{N}{1,3}")
+JAIS2 = cl100k(r"\p{N}{1,3}").replace(SPACES, r"\s*[\r\n]+|" + "".join(
+    rf"\s{{{n}}}(?!\S)|" for n in ("512", "256", "128", "64", "32", "16", "8", "4", "1,2")) + r"\s{1}")
+
+# name: (steps, ignore_merges, what libllama splits in another way and the texts leave out: "ascii" all other letters)
+FAMILIES = {
+    "gpt-2": ([GPT2], False, ""),
+    "llama-bpe": ([split(cl100k(r"\p{N}{1,3}")), BYTES], True, ""),
+    "smaug-bpe": ([split(cl100k(r"\p{N}{1,3}"), "Removed", True), BYTES], False, ""),
+    "qwen2": ([split(cl100k(r"\p{N}")), BYTES], False, ""),
+    "qwen35": ([split(cl100k(r"\p{N}").replace(r"?\p{L}+", r"?[\p{L}\p{M}]+").replace(
+        r"[^\s\p{L}\p{N}]+", r"[^\s\p{L}\p{M}\p{N}]+")), BYTES], False, ""),
+    "smollm": ([DIGITS, GPT2], False, ""),
+    "falcon": ([{"type": "Punctuation", "behavior": "Contiguous"}, GPT2, DIGIT_RUNS, split("[0-9][0-9][0-9]")],
+               False, ""),
+    "deepseek-llm": ([split("[\r\n]"), split(f"\\s?[{LETTERS}]+"), split("\\s?[!-/:-~！-／：-～‘-‟　-。]+"), split("\\s+$"),
+                      split("[一-龥ࠀ-一가-퟿]+"), DIGITS, BYTES], False, "ascii"),
+    "deepseek-coder": ([split("[\r\n]"), split(r"\s?\p{L}+"), split(r"\s?\p{P}+"), split("[一-龥ࠀ-一가-퟿]+"), DIGITS,
+                        BYTES], False, ""),
+    "deepseek-v3": ([split(r"\p{N}{1,3}"), split(CJK), split(f"{DEEPSEEK}[\r\n]*|{SPACES}"), BYTES], False, ""),
+    "spark2_5": ([split(r"\p{N}{1,3}"), split(CJK), split(DEEPSEEK + r"|[\r\n]|\s+(?!\S)|\s+"), split(r"\p{N}"), BYTES],
+                 False, ""),
+    "youtu": ([split("[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|" + CJK), split(cased(TAILS + "?", r"\p{N}")), BYTES],
+              True, ""),
+    "tekken": ([split(cased("", r"\p{N}")), BYTES], True, "ascii"),
+    "gpt-4o": ([split(O200K), BYTES], False, "ascii"),
+    "tiny_aya": ([split(r"\d{1,3}(?=(?:\d{3})*\b)"), split(O200K), BYTES], False, "1314151"),
+    "bloom": ([split(BLOOM), BYTES], False, ""),
+    "viking": ([split(BLOOM), DIGITS, BYTES], False, ""),
+    "chameleon": ([split("<sentinel:[0-9]+>"), split("(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z"), split("([\\t\\n]|    |  )"),
+                   DIGITS, {"type": "Punctuation", "behavior": "Isolated"}, GPT2], False, ""),
+    "kimi-k2": ([split(KIMI), BYTES], True, "ascii"),
+    "superbpe": ([split(r"\p{N}+"), split(r"(?=(\d{3})+(?!\d))"), BYTES], False, ""),
+    "afmoe": ([split(r"\p{N}+"), split(r"(?=(\d{3})+(?!\d))"), split(
+        "[一-鿿㐀-䶿豈-﫿぀-ゟ゠-ヿ･-ﾟ⼀-⿟เ-๿຀-໿ក-៿က-႟ꩠ-ꩿꧠ-꧿가-힯ᄀ-ᇿ]+"),
+        split(f"{DEEPSEEK}[\r\n]*|{SPACES}"), BYTES], False, ""),
+    "bailingmoe": ([split(r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|"
+                          r"\s+(?!\S)|\s+"), BYTES], False, ""),
+    "seed-coder": ([split(rf"{TAILS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1}}| ?[^\s\p{{L}}\p{{N}}\r\n]+|{SPACES}"),
+                    BYTES], False, ""),
+    "ufakzeka": ([split(cl100k(r"\p{N}").removeprefix(TAILS + "|")), BYTES], False, ""),
+    "laguna": ([split("[^\n]+|[\n]+"), split(cl100k(r"\p{N}")), BYTES], False, ""),
+    "exaone-moe": ([split(rf"{TAILS}|[^\r\n\p{{L}}\p{{N}}]?(?:\p{{L}}\p{{M}}*(?: \p{{L}}\p{{M}}*)*)+|\p{{N}}|"
+                          r" ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+"), BYTES], False, ""),
+    "minicpm5": ([split(r"\p{N}{1,3}"), split(cl100k(r"\p{N}+")), BYTES], True, ""),
+    "jais-2": ([split(JAIS2), BYTES], False, ""),
+}
+
+
+def train_bytes(steps, ignore_merges):
+    doc = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
+           "pre_tokenizer": {"type": "Sequence", "pretokenizers": steps},
+           "post_processor": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False, "use_regex": True},
+           "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+           "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+                     "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
+                     "ignore_merges": False, "vocab": {}, "merges": []}}
+    t = Tokenizer.from_str(json.dumps(doc))
+    t.train_from_iterator(corpus(), trainers.BpeTrainer(
+        vocab_size=900, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
+    t.add_special_tokens([AddedToken("<|end|>", special=True, normalized=False)])
+    t.add_tokens([AddedToken("<think>", special=False, normalized=False)])
+    doc = json.loads(t.to_str())
+    doc["model"]["ignore_merges"] = ignore_merges
+    return doc
+
+
+def family(name):
+    def fill(folder):
+        steps, ignore_merges, lacks = FAMILIES[name]
+        write_json(folder, "tokenizer.json", train_bytes(steps, ignore_merges))
+        write_json(folder, "tokenizer_config.json", {"eos_token": "<|end|>", "add_bos_token": False})
+        return {"keys": {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": name}, "lacks": lacks}
+    return fill
+
+
+CASES = {f"pre/{name}": family(name) for name in FAMILIES}
+
+# ---- all of it -------------------------------------------------------------------------------------
+
+
+def texts(facts):
+    lines = TEXT.split("\n")
+    for text in [*lines, TEXT, " leading", "trailing  ", "x" * 300 + " " * 40 + "y", "1 12 123 1234 12345 1234567 1.5"]:
+        text = unicodedata.normalize("NFC", text)
+        lacks = facts.get("lacks")
+        yield text.encode("ascii", "ignore").decode() if lacks == "ascii" else text.replace(lacks, "") if lacks else text
+
+
+def run(command, **options):
+    p = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    if p.returncode != 0:
+        raise RuntimeError(f"{os.path.basename(command[0])} {command[1]}: {p.stderr.decode()[-500:].strip()}")
+    return p.stdout.decode()
+
+
+def key_faults(gguf, keys):
+    sys.path.insert(0, os.path.realpath(f"{ROOT}/deps/peers/src/gguf-py"))
+    from gguf import GGUFReader
+    fields = GGUFReader(gguf).fields
+    found = {k: fields[k].contents() if k in fields else None for k in keys}
+    return [f"{k}: {found[k]!r}, expected {v!r}" for k, v in keys.items() if found[k] != v]
+
+
+def id_faults(encode, gguf, inputs, name_of):
+    printed = run([TOKENIZE, gguf], input="\0".join(inputs).encode())
+    got_all = [[int(i) for i in line.split()] for line in printed.split("\n")[:-1]]
+    wrong, count = [], 0
+    for text, got in zip(inputs, got_all, strict=True):
+        want = encode(text)
+        count += len(want)
+        if want != got:
+            at = next((i for i, (x, y) in enumerate(zip(want, got)) if x != y), min(len(want), len(got)))
+            wrong.append(f"ids of {text[:50]!r} differ at {at}: wanted {[name_of(i) for i in want[max(at - 2, 0):at + 6]]}, "
+                         f"libllama {[name_of(i) for i in got[max(at - 2, 0):at + 6]]}")
+    return wrong, count
+
+
+def check(name, shared, scratch):
+    folder, gguf = f"{scratch}/model", f"{scratch}/model.gguf"
+    shutil.copytree(shared, folder, symlinks=True)
+    facts = CASES[name](folder)
+    run([SINTRA, "convert", folder, "-o", gguf, "--type", "BF16"])
+    wrong = key_faults(gguf, facts.get("keys", {}))
+    if "encode" not in facts:
+        t = Tokenizer.from_file(f"{folder}/tokenizer.json")
+        facts.update(encode=lambda text: t.encode(text, add_special_tokens=False).ids, name=t.id_to_token)
+    faults, count = id_faults(facts["encode"], gguf, list(texts(facts)), facts["name"])
+    return wrong + faults, count
+
+
+def make_shared(folder):
+    os.mkdir(folder)
+    write_json(folder, "config.json", CONFIG)
+    save_weights(folder, weights(CONFIG, 1, tied=True), "BF16")
+
+
+def main():
+    wanted, tally = sys.argv[1:], [0, 0]
+    with tempfile.TemporaryDirectory() as root:
+        make_shared(f"{root}/shared")
+        for name in CASES:
+            if wanted and not any(w in name for w in wanted):
+                continue
+            with tempfile.TemporaryDirectory(dir=root) as scratch:
+                try:
+                    wrong, count = check(name, f"{root}/shared", scratch)
+                except RuntimeError as e:
+                    wrong, count = [str(e)], 0
+            tally[bool(wrong)] += 1
+            print(f"{'FAIL' if wrong else 'ok  '} {name} ({count} tokens)", flush=True)
+            for w in wrong[:6]:
+                print(f"     {w}")
+    print(f"{tally[0]} passed, {tally[1]} failed")
+    return tally[1] > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
