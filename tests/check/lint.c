@@ -3,7 +3,7 @@
  * For each file it makes a second copy in which comments and literals are blanked, so that a word
  * in a sentence is never taken for a call, and then looks, line by line, for
  *
- * - layers: #include against the order and the denials of ROOT/LAYERS; libllama's headers,
+ * - layers: #include against the order and the denials of ./LAYERS; libllama's headers,
  *   jansson's header and private headers (*_int.h) outside their places; banned.h not last
  * - banned: calls that are unsafe or belong to one place, printing outside face, exit outside main
  * - length: functions over 100 lines or, in src/, of complexity over 25 (one, and one for each if,
@@ -483,13 +483,11 @@ static void check_file(const char *root, const char *path)
 
 int main(int argc, char **argv)
 {
-    char path[4096];
     if (argc < 3) {
         fprintf(stderr, "usage: lint ROOT FILE...\n");
         return 2;
     }
-    snprintf(path, sizeof(path), "%s/LAYERS", argv[1]);
-    layers_read(path);
+    layers_read("LAYERS");
     for (int i = 2; i < argc; i++)
         check_file(argv[1], argv[i]);
     return findings > 0;
