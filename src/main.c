@@ -36,6 +36,7 @@ static void take_signals(void)
     sigaction(SIGINT, &stop, NULL);
     sigaction(SIGTERM, &stop, NULL);
     sigaction(SIGPIPE, &ignore, NULL);
+    sigaction(SIGXFSZ, &ignore, NULL); /* `ulimit -f`: an error of write, with a sentence */
 }
 
 int main(int argc, char **argv)

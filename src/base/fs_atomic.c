@@ -4,14 +4,17 @@
  * order is the one that survives power loss: data fsynced, renamed, directory fsynced. Refuses
  * targets that a rename would destroy silently (directories, devices, sockets), and it does so at
  * open, before hours of work. A kill -9 leaves the temporary behind, never a half file under the
- * real name.
+ * real name; who opens the same target next removes it. A living owner holds a lock on its
+ * temporary, which the kernel drops with the process, so nobody else's work is removed.
  */
 #include "base/fs.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -32,15 +35,71 @@ static int check_target(const char *path, struct err *e)
                    S_ISDIR(st.st_mode) ? "a directory" : "a device or a socket, not a file");
 }
 
+static char *directory_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return !slash ? xstrdup(".") : xstrndup(path, slash == path ? 1 : (size_t)(slash - path));
+}
+
+/* Unlinks a temporary that no living process holds. */
+static void remove_if_left(int dir, const char *name)
+{
+    int fd = openat(dir, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return;
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+        unlinkat(dir, name, 0);
+    close(fd);
+}
+
+static bool is_temporary_of(const char *name, const char *target)
+{
+    static const char mark[] = ".sintra-", end[] = ".partial";
+    size_t n = strlen(target);
+    if (strncmp(name, target, n) != 0 || strncmp(name + n, mark, sizeof(mark) - 1) != 0)
+        return false;
+    name += n + sizeof(mark) - 1;
+    size_t digits = strspn(name, "0123456789");
+    return digits > 0 && strcmp(name + digits, end) == 0;
+}
+
+/* What killed processes left of this target. */
+static void sweep(const char *path)
+{
+    char *folder = directory_of(path);
+    DIR *d = opendir(folder);
+    const struct dirent *entry;
+    while (d && (entry = readdir(d)) != NULL)
+        if (is_temporary_of(entry->d_name, fs_basename(path)))
+            remove_if_left(dirfd(d), entry->d_name);
+    if (d)
+        closedir(d);
+    xfree(folder);
+}
+
+/* Made and locked. A sweep of another process may take the file between the two; then again. File
+ * systems without locks have no sweeps either. */
+static int open_temporary(const char *name)
+{
+    for (;;) {
+        struct stat st;
+        int fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd < 0)
+            return -1;
+        bool held = flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+        if (held && fstat(fd, &st) == 0 && st.st_nlink > 0)
+            return fd;
+        close(fd);
+    }
+}
+
 int fs_atomic_open(struct fs_atomic *a, const char *path, struct err *e)
 {
     if (check_target(path, e))
         return -1;
+    sweep(path);
     char *temporary = xasprintf("%s.sintra-%ld.partial", path, (long)getpid());
-    int flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC;
-    int fd = open(temporary, flags, 0666);
-    if (fd < 0 && errno == EEXIST && unlink(temporary) == 0)
-        fd = open(temporary, flags, 0666); /* left by a dead process that had our pid */
+    int fd = open_temporary(temporary);
     if (fd < 0) {
         err_set_errno(e, errno, NULL, "cannot create %s", path);
         xfree(temporary);
@@ -77,8 +136,7 @@ int fs_atomic_write(struct fs_atomic *a, const void *data, size_t n, struct err 
 
 static int sync_directory_of(const char *path, struct err *e)
 {
-    const char *slash = strrchr(path, '/');
-    char *dir = !slash ? xstrdup(".") : xstrndup(path, slash == path ? 1 : (size_t)(slash - path));
+    char *dir = directory_of(path);
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int rc = 0;
     /* Some network and FUSE file systems refuse to sync directories; the rename still stands. */
@@ -99,13 +157,7 @@ int fs_atomic_commit(struct fs_atomic *a, struct err *e)
         err_set_errno(e, errno, NULL, "cannot sync %s to disk", a->path);
         goto out;
     }
-    int fd = a->fd;
-    a->fd = -1;
-    if (close(fd) < 0 && errno != EINTR) { /* NFS reports late write errors here */
-        err_set_errno(e, errno, NULL, "cannot finish %s", a->path);
-        goto out;
-    }
-    if (rename(a->temporary, a->path) < 0) {
+    if (rename(a->temporary, a->path) < 0) { /* before the lock goes with the descriptor */
         err_set_errno(e, errno, NULL, "cannot rename the finished file to %s", a->path);
         goto out;
     }

@@ -143,18 +143,12 @@ static int read_options(struct work *w, const struct cmd_args *a, struct err *e)
 static int read_imatrix(struct work *w, const struct cmd_args *a, struct err *e)
 {
     const char *path = cmd_text(a, "imatrix");
-    if (!path && w->recipe.importance)
-        log_warn(
-            "the recipe was made with an importance matrix (sha256 %.12s...) and none is given",
-            w->recipe.importance);
     if (!path)
         return 0;
     if (imatrix_read(&w->imatrix, path, e))
         return -1;
     w->have_imatrix = true;
     w->options.have_importance = true;
-    if (w->recipe.importance && strcmp(w->recipe.importance, w->imatrix.sha256) != 0)
-        log_warn("%s is not the importance matrix that the recipe was made with", path);
     return 0;
 }
 

@@ -23,7 +23,9 @@ static const struct arg_spec runs_args[] = {
      .fallback = "20",
      .min = 1,
      .max = 1000000},
-    {.name = "resumable", .type = ARG_FLAG, .help = "only runs that --resume can go on with"},
+    {.name = "resumable",
+     .type = ARG_FLAG,
+     .help = "only interrupted runs, which --resume goes on with"},
     ARG_LINE_END,
 };
 

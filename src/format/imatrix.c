@@ -25,7 +25,7 @@
 enum { IMATRIX_NAME_MAX = GGUF_NAME_MAX, IMATRIX_ENTRIES_MAX = GGUF_TENSORS_MAX };
 #define IMATRIX_COUNT_MAX 1e15f /* counts are turned into integers */
 
-static const char hint[] = "make it again with `calibrate` or llama-imatrix";
+static const char hint[] = "make it again with 'sintra calibrate' or llama-imatrix";
 static const char sum_suffix[] = ".in_sum2", count_suffix[] = ".counts";
 
 /* ---- entries ------------------------------------------------------------------------------------
@@ -244,7 +244,7 @@ static int read_gguf(struct imatrix *m, const char *path, struct err *e)
     const char *type = gguf_get_str(&g.kvs, "general.type");
     if (type && strcmp(type, "imatrix") != 0) {
         char shown[TEXT_SHOWN_MAX];
-        err_set(e, ERR_INPUT, "give the file that `calibrate` or llama-imatrix wrote",
+        err_set(e, ERR_INPUT, "give the file that 'sintra calibrate' or llama-imatrix wrote",
                 "%s: general.type is \"%s\", not an importance matrix", path,
                 text_show(type, strlen(type), shown));
         goto out;

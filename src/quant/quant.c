@@ -375,7 +375,7 @@ static int check_want(const struct quant_want *w, uint64_t rows, uint64_t n_per_
     if (!encoder_of(w->type, &info, e) || check_shape(info, rows, n_per_row, &bytes, e))
         return -1;
     if (info->needs_importance && !importance)
-        return err_set(e, ERR_INPUT, "make one with `calibrate`, or choose a larger type",
+        return err_set(e, ERR_INPUT, "make one with 'sintra calibrate', or choose a larger type",
                        "%s needs an importance matrix", info->name);
     *row_bytes = n_per_row / info->block * info->bytes;
     return 0;

@@ -52,7 +52,7 @@ int store_run_claim(struct store *s, const char *id, struct err *e);
 /* Calls fn for each run, newest first; strings valid during the call; stop when fn returns
  * non-zero. limit <= 0: all. */
 typedef int store_run_fn(void *ud, const struct store_run *r);
-int store_runs(struct store *s, bool resumable_only, int limit, store_run_fn *fn, void *ud,
+int store_runs(struct store *s, bool interrupted_only, int limit, store_run_fn *fn, void *ud,
                struct err *e);
 /* id may be a unique prefix or "latest". ERR_MISSING / ERR_INPUT (ambiguous). */
 int store_run_find(struct store *s, const char *id_or_prefix, char id[static 27], struct err *e);

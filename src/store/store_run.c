@@ -60,6 +60,7 @@ static void read_run(sqlite3_stmt *st, struct store_run *r, bool *alive)
         r->state = "interrupted";
 }
 
+/* A failed run may be taken up by name, once what it failed on has changed. */
 static bool is_resumable(const struct store_run *r)
 {
     return strcmp(r->state, "interrupted") == 0 || strcmp(r->state, "failed") == 0;
@@ -90,7 +91,7 @@ int store_run_begin(struct store *s, const struct store_run *r, struct err *e)
 
 static int no_such_run(const char *id, struct err *e)
 {
-    return err_set(e, ERR_MISSING, "`sintra runs` lists the runs", "there is no run %s", id);
+    return err_set(e, ERR_MISSING, "'sintra runs' lists the runs", "there is no run %s", id);
 }
 
 int store_run_end(struct store *s, const char *id, const char *state, const char *report,
@@ -112,7 +113,7 @@ static int check_claim(const struct store_run *r, bool alive, struct err *e)
         return err_set(e, ERR_BUSY, "wait for it to finish, or stop it",
                        "run %s is being worked on by process %lld", r->id, (long long)r->pid);
     if (!alive && !is_resumable(r))
-        return err_set(e, ERR_INPUT, "start a new run; `sintra report` shows this one",
+        return err_set(e, ERR_INPUT, "start a new run; 'sintra report' shows this one",
                        "run %s is finished (%s): there is nothing to resume", r->id, r->state);
     return 0;
 }
@@ -165,7 +166,7 @@ int store_run_claim(struct store *s, const char *id, struct err *e)
     return store_commit(s, e);
 }
 
-int store_runs(struct store *s, bool resumable_only, int limit, store_run_fn *fn, void *ud,
+int store_runs(struct store *s, bool interrupted_only, int limit, store_run_fn *fn, void *ud,
                struct err *e)
 {
     static const char doing[] = "list the runs";
@@ -178,7 +179,7 @@ int store_runs(struct store *s, bool resumable_only, int limit, store_run_fn *fn
         struct store_run r;
         bool alive;
         read_run(st, &r, &alive);
-        if (resumable_only && !is_resumable(&r))
+        if (interrupted_only && strcmp(r.state, "interrupted") != 0)
             continue;
         if ((limit > 0 && shown++ >= limit) || fn(ud, &r))
             break;
@@ -242,11 +243,11 @@ int store_run_find(struct store *s, const char *id_or_prefix, char id[static 27]
     if (rc < 0)
         return -1;
     if (rc == 0 && latest)
-        return err_set(e, ERR_MISSING, "`sintra optimize` makes one", "there are no runs yet");
+        return err_set(e, ERR_MISSING, "'sintra optimize' makes one", "there are no runs yet");
     if (rc == 0 || n == 0)
         return no_such_run(n == 0 ? "\"\"" : id_or_prefix, e);
     if (more)
-        return err_set(e, ERR_INPUT, "write more characters of it; `sintra runs` lists the runs",
+        return err_set(e, ERR_INPUT, "write more characters of it; 'sintra runs' lists the runs",
                        "several runs begin with %s", id_or_prefix);
     memcpy(id, found, sizeof(found));
     return 0;

@@ -205,6 +205,31 @@ static void atomic_takes_over_stale_temporaries(void **state)
     assert_false(fs_exists(stale));
 }
 
+/* What a killed process left goes with the next writer of that target; a living one's stays. */
+static void atomic_removes_what_the_dead_left(void **state)
+{
+    (void)state;
+    struct err e = {0};
+    struct fs_atomic first, second;
+    const char *const kept[] = {"swept/other.sintra-1.partial", "swept/t.sintra-x.partial",
+                                "swept/t.sintra-7.partial.bak"};
+    char target[512];
+    assert_int_equal(fs_mkdirs(in_dir("swept"), &e), 0);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(fs_write_all(in_dir(kept[i]), "a", 1, &e), 0);
+    assert_int_equal(fs_write_all(in_dir("swept/t.sintra-999999999.partial"), "half", 4, &e), 0);
+    snprintf(target, sizeof(target), "%s", in_dir("swept/t"));
+    assert_int_equal(fs_atomic_open(&first, target, &e), 0);
+    assert_int_equal(entries(in_dir("swept")), 4);
+    /* The same target again, while the first is being written: a name of its own is refused, and
+     * nothing is taken from the first. */
+    assert_int_equal(fs_atomic_open(&second, target, &e), -1);
+    assert_int_equal(fs_atomic_write(&first, "whole", 5, &e), 0);
+    assert_int_equal(fs_atomic_commit(&first, &e), 0);
+    assert_int_equal(entries(in_dir("swept")), 4);
+    assert_true(fs_exists(target));
+}
+
 static void atomic_refuses_odd_targets(void **state)
 {
     (void)state;
@@ -445,6 +470,7 @@ int main(void)
         cmocka_unit_test(read_all_keeps_its_limit),
         cmocka_unit_test(atomic_appears_on_commit_only),
         cmocka_unit_test(atomic_takes_over_stale_temporaries),
+        cmocka_unit_test(atomic_removes_what_the_dead_left),
         cmocka_unit_test(atomic_refuses_odd_targets),
         cmocka_unit_test(file_size_limit_is_an_error),
         cmocka_unit_test(full_disk_is_an_error),
