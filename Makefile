@@ -14,6 +14,11 @@ SAN     ?=
 V       ?=
 Q       := $(if $(V),,@)
 
+# All processors, unless `make -jN` says otherwise.
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += -j$(shell nproc)
+endif
+
 # Set for single objects below; named here so that the environment cannot.
 ISA :=
 GENERATED :=
