@@ -9,6 +9,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/thread.h"
@@ -64,16 +65,25 @@ void stages_init(struct stages *s, const struct progress *out)
         s->expected[i] = 0.1;
 }
 
-/* Typical rates of one core: matrix work in F32, encoding of mixed types. */
-static const double flops_per_core = 25e9, encoded_per_core = 4e6, copied_per_second = 500e6;
+/* Typical rates of one core: matrix work in F32 by vector width, encoding of mixed types. They only
+ * make the first guess; what a run takes then corrects it. */
+static const double flops_512 = 50e9, flops_256 = 30e9, flops_128 = 12e9;
+static const double encoded_per_core = 40e6, copied_per_second = 500e6;
 static const double trials_stock = 3, trials_search = 5, finalists_typical = 2.5;
+
+static double flops_per_core(const struct run *r)
+{
+    if (strstr(r->hw.simd, "avx512"))
+        return flops_512;
+    return strstr(r->hw.simd, "avx2") ? flops_256 : flops_128;
+}
 
 void stages_expect(struct run *r)
 {
     const struct scale *c = &r->subject.scale;
     double *x = r->stages.expected, parameters = (double)r->subject.desc->parameters;
     int threads = r->set.threads > 0 ? r->set.threads : thread_count_default();
-    double token = 2 * parameters / (flops_per_core * threads);
+    double token = 2 * parameters / (flops_per_core(r) * threads);
     double window = token * (double)c->n_ctx, encode = parameters / (encoded_per_core * threads);
     size_t windows = c->calibration + c->search + c->final;
     x[STAGE_ORIGINAL] = 0.1 + 4 * parameters / copied_per_second;
