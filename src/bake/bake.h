@@ -9,6 +9,7 @@
 #define BAKE_BAKE_H
 
 #include "base/log.h"
+#include "format/factors.h"
 #include "format/imatrix.h"
 #include "model/model.h"
 #include "quant/quant.h"
@@ -19,12 +20,13 @@ struct bake_job {
     const struct recipe *recipe;
     const struct recipe_options *options; /* NULL = defaults; have_importance is set from imatrix */
     const struct imatrix *imatrix;        /* NULL = none */
-    const char *imatrix_name;             /* for quantize.imatrix.file, may be NULL */
-    const char *output;                   /* final path; unused by bake_plan_bytes */
-    int threads;                          /* ≤ 0: all */
-    bool allow_requantize; /* source tensors that are already quantized may be re-encoded */
-    bool want_errors;      /* fill bake_result.errors */
-    const char *memo_dir;  /* folder of encoded bands to use and add to (memo.h), NULL = none */
+    const struct factors *factors; /* error feedback where a tensor has an entry; NULL = none */
+    const char *imatrix_name;      /* for quantize.imatrix.file, may be NULL */
+    const char *output;            /* final path; unused by bake_plan_bytes */
+    int threads;                   /* ≤ 0: all */
+    bool allow_requantize;         /* source tensors that are already quantized may be re-encoded */
+    bool want_errors;              /* fill bake_result.errors */
+    const char *memo_dir; /* folder of encoded bands to use and add to (memo.h), NULL = none */
     const struct progress *progress; /* phase "bake", bytes of the file done and in total, tensor */
 };
 struct bake_result {

@@ -260,13 +260,36 @@ static int read_floats(const struct stream *st, const struct band *b, float *flo
     return model_rows(st->setup->job->model, (int)b->tensor, b->row0, b->rows, floats, e);
 }
 
+/* What is known of the inputs that meet the tensor together, where its type can use it. */
+static const struct factors_entry *feedback_of(const struct stream *st, const struct band *b)
+{
+    const struct gguf_writer_tensor *t = &st->setup->tensors[b->tensor];
+    const struct factors *all = st->setup->job->factors;
+    const struct factors_entry *x = all ? factors_find(all, t->name) : NULL;
+
+    return x && x->n == t->shape.ne[0] && quant_has_feedback(t->dtype) ? x : NULL;
+}
+
+static int encode_rows(const struct stream *st, const struct band *b, struct slot *slot,
+                       const float *floats, struct quant_error *error, struct err *e)
+{
+    const struct gguf_writer_tensor *t = &st->setup->tensors[b->tensor];
+    const struct factors_entry *x = feedback_of(st, b);
+
+    if (x)
+        return quant_encode_feedback(
+            t->dtype, floats, slot->memory, b->rows, t->shape.ne[0], band_weights(st, b),
+            &(struct quant_feedback){.factor = x->factor, .weight = x->weight}, error, e);
+    return quant_encode(t->dtype, floats, slot->memory, b->rows, t->shape.ne[0],
+                        band_weights(st, b), error, e);
+}
+
 static int encode(const struct stream *st, const struct band *b, struct slot *slot,
                   const float *floats, bool measured, struct err *e)
 {
     const struct gguf_writer_tensor *t = &st->setup->tensors[b->tensor];
 
-    if (quant_encode(t->dtype, floats, slot->memory, b->rows, t->shape.ne[0], band_weights(st, b),
-                     measured ? &slot->error : NULL, e) != 0)
+    if (encode_rows(st, b, slot, floats, measured ? &slot->error : NULL, e) != 0)
         return err_context(e, "tensor %s, rows %llu to %llu", t->name, (unsigned long long)b->row0,
                            (unsigned long long)(b->row0 + b->rows - 1));
     return 0;
@@ -312,7 +335,7 @@ static int make_band(const struct stream *st, const struct band *b, struct slot 
     slot->bytes = (size_t)b->rows * row_bytes(st, b->tensor);
     if (t->dtype == DT_F32) /* nothing is left to encode */
         return read_floats(st, b, (float *)(void *)slot->memory, e);
-    if (st->memo && memo_worth(t->dtype, band_weights(st, b) != NULL))
+    if (st->memo && !feedback_of(st, b) && memo_worth(t->dtype, band_weights(st, b) != NULL))
         return encode_once(st, b, slot, floats, e);
     if (read_floats(st, b, floats, e) != 0)
         return -1;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/mem.h"
 #include "cmd/source_int.h"
 
 #include "base/banned.h"
@@ -15,6 +16,10 @@ enum { TOKENS_DEFAULT = 65536 };
 static const struct arg_spec calibrate_args[] = {
     ARG_LINE_MODEL_POSITION,
     ARG_LINE_OUTPUT("importance matrix to write (GGUF)"),
+    {.name = "factors",
+     .type = ARG_PATH,
+     .value = "FILE",
+     .help = "also write what error feedback needs (quantize --factors)"},
     ARG_LINE_CORPUS("UTF-8 text; self: what the model samples", "self"),
     ARG_LINE_TOKENS("tokens to read (default: 65536; of a file: all)"),
     ARG_LINE_CONTEXT("tokens per window (default: 512 or less)"),
@@ -50,6 +55,23 @@ static json_t *calibrate_json_new(const struct cmd_args *a, const struct imatrix
     return o;
 }
 
+/* Of every matrix that meets its inputs whole, with rows that blocks of 32 divide. */
+static int write_factors(struct cmd_context *c, const struct cmd_args *a, const struct imatrix *m,
+                         struct engine *g, const struct engine_windows *w, struct err *e)
+{
+    const char *path = cmd_text(a, "factors");
+    if (!path)
+        return 0;
+    const char **names = xcalloc(m->n + 1, sizeof(*names));
+    size_t n = 0;
+    for (size_t i = 0; i < m->n; i++)
+        if (m->entries[i].n_mat == 1 && m->entries[i].n_in % 32 == 0)
+            names[n++] = m->entries[i].name;
+    int rc = measure_factors(path, g, w, names, n, (int)cmd_integer(a, "threads"), c->progress, e);
+    xfree(names);
+    return rc;
+}
+
 static int calibrate_original(struct cmd_context *c, const struct cmd_args *a,
                               const struct original *o, json_t **result, struct err *e)
 {
@@ -68,7 +90,8 @@ static int calibrate_original(struct cmd_context *c, const struct cmd_args *a,
         goto out;
     struct engine_windows all = corpus_slice(&text, 0, text.n_windows);
     if (measure_importance(&matrix, g, &all, text.source, c->progress, e) ||
-        imatrix_write(&matrix, cmd_text(a, "output"), e))
+        imatrix_write(&matrix, cmd_text(a, "output"), e) ||
+        write_factors(c, a, &matrix, g, &all, e))
         goto out;
     *result = calibrate_json_new(a, &matrix, &text, clock_seconds() - began);
     rc = 0;

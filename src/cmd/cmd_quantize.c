@@ -32,6 +32,10 @@ static const struct arg_spec quantize_args[] = {
      .type = ARG_PATH,
      .value = "FILE",
      .help = "importance matrix (GGUF or .dat)"},
+    {.name = "factors",
+     .type = ARG_PATH,
+     .value = "FILE",
+     .help = "round with error feedback (calibrate --factors)"},
     {.name = "pure", .type = ARG_FLAG, .help = "the same type for every tensor of the mix"},
     {.name = "tensor-type",
      .type = ARG_TEXT,
@@ -61,6 +65,8 @@ struct work {
     bool have_recipe;
     struct imatrix imatrix;
     bool have_imatrix;
+    struct factors factors;
+    bool have_factors;
     struct recipe_options options;
     struct recipe_override *overrides;
     char **patterns;
@@ -77,6 +83,8 @@ static void work_release(struct work *w)
         recipe_release(&w->recipe);
     if (w->have_imatrix)
         imatrix_release(&w->imatrix);
+    if (w->have_factors)
+        factors_close(&w->factors);
     plan_release(&w->plan);
     model_close(w->model);
 }
@@ -152,6 +160,17 @@ static int read_imatrix(struct work *w, const struct cmd_args *a, struct err *e)
     return 0;
 }
 
+static int read_factors(struct work *w, const struct cmd_args *a, struct err *e)
+{
+    const char *path = cmd_text(a, "factors");
+    if (!path)
+        return 0;
+    if (factors_open(&w->factors, path, e))
+        return -1;
+    w->have_factors = true;
+    return 0;
+}
+
 /* [{"type","tensors","bytes"}], in the order of dtype's table. */
 static json_t *types_json_new(const struct plan *p)
 {
@@ -211,6 +230,7 @@ static int plan_and_bake(struct work *w, struct cmd_context *c, const struct cmd
         .recipe = &w->recipe,
         .options = &w->options,
         .imatrix = w->have_imatrix ? &w->imatrix : NULL,
+        .factors = w->have_factors ? &w->factors : NULL,
         /* Without its folder: that is no part of what the file is. */
         .imatrix_name = w->have_imatrix ? fs_basename(cmd_text(a, "imatrix")) : NULL,
         .output = cmd_text(a, "output"),
@@ -250,7 +270,7 @@ static int quantize_run(struct cmd_context *c, const struct cmd_args *a, json_t 
     }
     if (read_recipe(&w, a, e) || read_options(&w, a, e) ||
         cmd_model_path(c, cmd_text(a, "MODEL"), &path, e) || read_imatrix(&w, a, e) ||
-        model_open(&w.model, path, e))
+        read_factors(&w, a, e) || model_open(&w.model, path, e))
         goto out;
     rc = plan_and_bake(&w, c, a, result, e);
 out:

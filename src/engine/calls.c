@@ -5,10 +5,12 @@
  * activations' sizes are not known beforehand, so they come in a memory file of the worker's, which
  * is read, not mapped.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -449,6 +451,80 @@ void engine_activations_free(struct engine_activation *a, size_t n)
         xfree(a[i].counts);
     }
     xfree(a);
+}
+
+/* ---- Gram matrices --------------------------------------------------------------------------- */
+
+void engine_grams_free(struct engine_grams *grams)
+{
+    if (grams->memory)
+        munmap(grams->memory, grams->bytes);
+    xfree(grams->items);
+    *grams = (struct engine_grams){0};
+}
+
+/* Items point into the worker's memory file, whose size must be what they need together. */
+static int read_grams(const json_t *answer, int fd, size_t n_names, struct engine_grams *out,
+                      struct err *e)
+{
+    const json_t *list = json_object_get(answer, "grams");
+    struct stat st;
+    uint64_t need = 0;
+    if (fd < 0 || fstat(fd, &st) < 0 || st.st_size <= 0 || json_array_size(list) != n_names)
+        return err_set(e, ERR_CHILD, NULL, "the worker sent no usable Gram matrices");
+    out->items = xcalloc(n_names, sizeof(*out->items));
+    out->n = n_names;
+    out->bytes = (size_t)st.st_size;
+    out->memory = mmap(NULL, out->bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (out->memory == MAP_FAILED) {
+        out->memory = NULL;
+        return err_set_errno(e, errno, NULL, "cannot map the worker's Gram matrices");
+    }
+    for (size_t i = 0; i < n_names; i++) {
+        struct engine_gram *g = &out->items[i];
+        uint64_t cells = 0;
+        g->n = answer_u64(json_array_get(list, i), "n");
+        g->owner = (size_t)answer_u64(json_array_get(list, i), "owner");
+        if (g->owner >= n_names || (g->n > 0 && !num_mul_u64(g->n, g->n, &cells)))
+            return err_set(e, ERR_CHILD, NULL, "the worker's Gram matrices have impossible sizes");
+        if (g->n == 0 || g->owner != i)
+            continue;
+        if (cells > out->bytes / sizeof(float) - need)
+            return err_set(e, ERR_CHILD, NULL, "the worker's Gram matrices end early");
+        g->sum = (const float *)out->memory + need;
+        need += cells;
+    }
+    return 0;
+}
+
+int engine_gram(struct engine *g, const struct engine_windows *w, const char *const *names,
+                size_t n_names, struct engine_grams *out, const struct progress *p, struct err *e)
+{
+    struct engine_call call = {.doing = "correlating activations", .progress = p};
+    struct engine_share in = {.fd = -1};
+    json_t *answer = NULL, *list = json_array();
+    int fd = -1, rc = -1;
+    *out = (struct engine_grams){0};
+    for (size_t i = 0; i < n_names; i++)
+        json_array_append_new(list, json_string(names[i]));
+    json_t *request = windows_request("gram", w);
+    json_object_set_new(request, "names", list);
+    if (!g->model)
+        err_set(e, ERR_BUG, NULL, "no model is loaded");
+    else if (share_windows(g, w, &in, e) == 0) {
+        rc = engine_call(g, &call, request, &answer, &fd, e);
+        request = NULL;
+    }
+    if (rc == 0)
+        rc = read_grams(answer, fd, n_names, out, e);
+    if (rc)
+        engine_grams_free(out);
+    if (fd >= 0)
+        close(fd);
+    json_decref(request);
+    json_decref(answer);
+    engine_share_close(&in);
+    return rc;
 }
 
 /* ---- weights --------------------------------------------------------------------------------- */

@@ -143,6 +143,22 @@ int engine_collect(struct engine *g, const struct engine_windows *w, struct engi
                    size_t *n, const struct progress *p, struct err *e);
 void engine_activations_free(struct engine_activation *a, size_t n);
 
+/* Gram matrices of what meets weight tensors, Σ x xᵀ over all tokens of the windows. Weights with the
+ * same input share one. */
+struct engine_gram {
+    uint64_t n;   /* columns; 0 when the model never multiplies the weight (or by experts only) */
+    size_t owner; /* index of the one whose `sum` is meant */
+    const float *sum; /* (n, n), upper triangle; the rest is zero. NULL unless owner is itself */
+};
+struct engine_grams {
+    struct engine_gram *items; /* parallel to the names asked for */
+    size_t n, bytes;
+    void *memory; /* what the sums lie in */
+};
+int engine_gram(struct engine *g, const struct engine_windows *w, const char *const *names,
+                size_t n_names, struct engine_grams *out, const struct progress *p, struct err *e);
+void engine_grams_free(struct engine_grams *grams);
+
 /* ENGINE_FLOAT only: replace all values of one weight tensor / put the original back. */
 int engine_tensor_set(struct engine *g, const char *name, const float *values, uint64_t n,
                       struct err *e);

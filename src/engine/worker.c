@@ -212,6 +212,8 @@ static int dispatch(struct worker *w, const char *op, const json_t *request, int
         return attach(w, request, fd, e);
     if (strcmp(op, "collect") == 0)
         return worker_collect(w, request, answer, fd_out, e);
+    if (strcmp(op, "gram") == 0)
+        return worker_gram(w, request, answer, fd_out, e);
     for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++)
         if (strcmp(op, requests[i].op) == 0)
             return requests[i].fn(w, request, answer, e);

@@ -215,11 +215,17 @@ bool collect_callback(struct ggml_tensor *t, bool ask, void *ud)
 {
     struct worker *w = ud;
     char name[GGML_MAX_NAME];
-    if (ask)
-        return w->collector && wanted(t);
-    if (!w->collector)
-        return true;
+    if (ask && (w->collector || w->grams) && wanted(t)) {
+        plain_name(t->src[0]->name, name);
+        return w->collector || (t->op == GGML_OP_MUL_MAT && gram_wants(w->grams, name));
+    }
+    if (ask || (!w->collector && !w->grams))
+        return !ask;
     plain_name(t->src[0]->name, name);
+    if (w->grams) {
+        gram_meet(w, name, t->src[1]);
+        return true;
+    }
     pthread_mutex_lock(&w->lock);
     if (!w->collector->error[0] && t->op == GGML_OP_MUL_MAT_ID)
         add_experts(w->collector, t, name);

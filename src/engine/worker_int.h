@@ -11,6 +11,7 @@
  *   reference {n_windows, n_ctx, first}         in: ids, reference: filled
  *   score {..., reference_positions}            in: ids, reference: read, out: engine_position[]
  *   collect {n_windows, n_ctx, first}           in: ids → {activations} + descriptor
+ *   gram {names, n_windows, n_ctx, first}       in: ids → {grams} + descriptor
  *   tensor_set {name, n, from, count}           in: values
  *   tensor_restore {name}
  *   bench {n_prompt, n_gen, repeats, seconds_max}   → engine_speed
@@ -63,6 +64,7 @@ enum { LANES_MAX = 64 };
 
 struct float_weights; /* worker_float.c */
 struct collector;     /* worker_collect.c */
+struct gram_set;      /* worker_gram.c */
 
 struct worker {
     struct wire wire;
@@ -81,6 +83,7 @@ struct worker {
     pthread_mutex_t log_lock;      /* and the log, which the library may write to at any time */
     struct float_weights *weights; /* NULL in file mode */
     struct collector *collector;
+    struct gram_set *grams; /* while Gram matrices are asked for */
     struct ledger ledger;
     char complaint[512]; /* first error that libllama logged since complaint_clear */
     double progress_at;
@@ -152,6 +155,11 @@ int worker_score(struct worker *w, const json_t *request, json_t *answer, struct
 /* ---- worker_collect.c ------------------------------------------------------------------------ */
 bool collect_callback(struct ggml_tensor *t, bool ask, void *ud);
 int worker_collect(struct worker *w, const json_t *request, json_t *answer, int *fd, struct err *e);
+
+/* ---- worker_gram.c --------------------------------------------------------------------------- */
+bool gram_wants(const struct gram_set *s, const char *weight);
+void gram_meet(struct worker *w, const char *weight, const struct ggml_tensor *x);
+int worker_gram(struct worker *w, const json_t *request, json_t *answer, int *fd, struct err *e);
 
 /* ---- worker_bench.c -------------------------------------------------------------------------- */
 int worker_bench(struct worker *w, const json_t *request, json_t *answer, struct err *e);

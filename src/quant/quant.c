@@ -19,6 +19,7 @@
 #include "quant/codebook_int.h"
 #include "quant/kernel_int.h"
 #include "quant/decode_int.h"
+#include "quant/feedback_int.h"
 #include "tensor/convert.h"
 
 #include "base/banned.h"
@@ -457,6 +458,35 @@ int quant_encode(enum dtype type, const float *src, void *dst, uint64_t rows, ui
         error->weighted += want.error.weighted;
     }
     return 0;
+}
+
+bool quant_has_feedback(enum dtype type)
+{
+    return feedback_has(type);
+}
+
+int quant_encode_feedback(enum dtype type, const float *src, void *dst, uint64_t rows,
+                          uint64_t n_per_row, const float *importance,
+                          const struct quant_feedback *feedback, struct quant_error *error,
+                          struct err *e)
+{
+    struct quant_want want = {.type = type, .dst = dst};
+    const struct dtype_info *info;
+    const struct codec *c = encoder_of(type, &info, e);
+    uint64_t row_bytes;
+    bool infinite = false;
+    if (!c || check_want(&want, rows, n_per_row, feedback->weight, &row_bytes, e) ||
+        check_importance(feedback->weight, n_per_row, e) ||
+        check_values(info, c, src, rows * n_per_row, n_per_row, e))
+        return -1;
+    if (!feedback_has(type))
+        return err_set(e, ERR_BUG, NULL, "type %s has no error feedback", info->name);
+    if (feedback_encode(type, src, dst, rows, n_per_row, feedback->weight, feedback, &infinite, e))
+        return -1;
+    if (infinite)
+        return err_set(e, ERR_INPUT, "keep this tensor in BF16 or F32",
+                       "a weight is too large for %s: a block would not be finite", info->name);
+    return error ? measure(info, src, dst, rows, n_per_row, importance, error, e) : 0;
 }
 
 int quant_decode(enum dtype type, const void *src, float *dst, uint64_t rows, uint64_t n_per_row,

@@ -1,0 +1,269 @@
+/* Gram matrices: what meets a weight matrix, column by column, Σ x xᵀ over all tokens.
+ *
+ * Weights that share an input (q, k and v; gate and up) share a matrix: inputs are told apart by the
+ * name that the graph gives them. Sums of one graph and tile are float, sums over graphs are integers
+ * in a unit chosen from the first window, added atomically: lanes finish in any order, and the result
+ * depends on neither threads nor luck. One window more than asked for is run to learn the units and
+ * which weights share. Only the upper triangle is made. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fs.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "engine/worker_int.h"
+#include "base/banned.h"
+
+enum { TILE = 16, STRIP = 4, GRAMS_MAX = 1 << 14, ROOM_BITS = 8, SUM_BITS = 62 };
+
+struct gram {
+    const char *name; /* of the weight, in the request */
+    uint64_t n;       /* columns; 0 = never met */
+    size_t owner;     /* index of the one that has the sums: itself or an earlier one */
+    float largest;    /* of the diagonal, first window */
+    double unit;
+    int64_t *sum; // (n, n), upper triangle
+};
+
+struct gram_set {
+    struct gram *items;
+    size_t n;
+    struct map by_name, by_input; /* → index */
+    size_t n_windows;
+    bool learning; /* the first window: names and units */
+    char error[256];
+};
+
+static void set_free(struct gram_set *s)
+{
+    for (size_t i = 0; s->items && i < s->n; i++)
+        if (s->items[i].sum)
+            big_free(s->items[i].sum, (size_t)(s->items[i].n * s->items[i].n * sizeof(int64_t)));
+    xfree(s->items);
+    map_release(&s->by_name);
+    map_release(&s->by_input);
+}
+
+static void complain(struct gram_set *s, const char *what, const char *name)
+{
+    if (!s->error[0])
+        snprintf(s->error, sizeof(s->error), what, name);
+}
+
+/* ---- the first window ------------------------------------------------------------------------ */
+
+static float largest_diagonal(const char *x, size_t stride, uint64_t rows, uint64_t n)
+{
+    float largest = 0;
+    for (uint64_t j = 0; j < n; j++) {
+        float sum = 0;
+        for (uint64_t t = 0; t < rows; t++) {
+            float v;
+            memcpy(&v, x + t * stride + j * sizeof(v), sizeof(v));
+            sum += v * v;
+        }
+        if (!(sum <= largest))
+            largest = sum;
+    }
+    return largest;
+}
+
+static void learn(struct gram_set *s, size_t index, const struct ggml_tensor *x, const char *data)
+{
+    struct gram *g = &s->items[index];
+    uint64_t n = (uint64_t)x->ne[0], first;
+    if (g->n == 0) {
+        g->n = n;
+        g->owner = index;
+        if (x->name[0] && map_get_str(&s->by_input, x->name, &first))
+            g->owner = s->items[first].n == n ? (size_t)first : index;
+        else if (x->name[0])
+            map_add(&s->by_input, x->name, strlen(x->name), index);
+    }
+    if (g->n != n || n % TILE != 0)
+        complain(s, "%s is multiplied in a size without Gram matrix", g->name);
+    float largest = largest_diagonal(data, x->nb[1], (uint64_t)x->ne[1], n);
+    if (!isfinite(largest))
+        complain(s, "activations that meet %s are not finite numbers", g->name);
+    if (largest > g->largest)
+        g->largest = largest;
+}
+
+/* ROOM_BITS more than all windows like the first would fill. */
+static int make_sums(struct gram_set *s, struct err *e)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        struct gram *g = &s->items[i];
+        if (g->n == 0 || g->owner != i)
+            continue;
+        double most = fmax((double)g->largest, 1e-30) * (double)s->n_windows;
+        g->unit = ldexp(1, (int)ceil(log2(most)) + ROOM_BITS - SUM_BITS);
+        uint64_t cells, bytes;
+        if (!num_mul_u64(g->n, g->n, &cells) || !num_mul_u64(cells, sizeof(int64_t), &bytes))
+            return err_set(e, ERR_LIMIT, NULL, "%s has too many columns", g->name);
+        g->sum = big_alloc((size_t)bytes, "sums of activations", e);
+        if (!g->sum)
+            return -1;
+    }
+    return 0;
+}
+
+/* ---- the sums -------------------------------------------------------------------------------- */
+
+typedef float tile_row __attribute__((vector_size(4 * TILE)));
+
+/* part[s] = Σ_t x[t][i + s] · x[t][j .. j + TILE) */
+static void multiply(const char *x, size_t stride, uint64_t rows, uint64_t i, uint64_t j,
+                     tile_row part[STRIP])
+{
+    for (int s = 0; s < STRIP; s++)
+        part[s] = (tile_row){0};
+    for (uint64_t t = 0; t < rows; t++) {
+        const char *row = x + t * stride;
+        tile_row right;
+        float left[STRIP];
+        memcpy(&right, row + j * sizeof(float), sizeof(right));
+        memcpy(left, row + i * sizeof(float), sizeof(left));
+        for (int s = 0; s < STRIP; s++)
+            part[s] += left[s] * right;
+    }
+}
+
+static bool add_tile(struct gram *g, uint64_t i, uint64_t j, const tile_row part[STRIP])
+{
+    const double most = 0x1p61;
+    bool fits = true;
+    for (uint64_t s = 0; s < STRIP; s++)
+        for (uint64_t k = 0; k < TILE; k++) {
+            double v = (double)part[s][k] / g->unit;
+            fits = fits && fabs(v) < most;
+            if (fits)
+                __atomic_fetch_add(&g->sum[(i + s) * g->n + j + k], (int64_t)llrint(v),
+                                   __ATOMIC_RELAXED);
+        }
+    return fits;
+}
+
+static bool add_gram(struct gram *g, const struct ggml_tensor *x, const char *data)
+{
+    bool fits = true;
+    for (uint64_t i = 0; fits && i < g->n; i += STRIP)
+        for (uint64_t j = i / TILE * TILE; fits && j < g->n; j += TILE) {
+            tile_row part[STRIP];
+            multiply(data, x->nb[1], (uint64_t)x->ne[1], i, j, part);
+            fits = add_tile(g, i, j, part);
+        }
+    return fits;
+}
+
+bool gram_wants(const struct gram_set *s, const char *weight)
+{
+    uint64_t index;
+    return map_get_str(&s->by_name, weight, &index);
+}
+
+/* Called side by side by the lanes, but for the first window. */
+void gram_meet(struct worker *w, const char *weight, const struct ggml_tensor *x)
+{
+    struct gram_set *s = w->grams;
+    uint64_t index;
+    if (!map_get_str(&s->by_name, weight, &index))
+        return;
+    if (x->nb[0] != sizeof(float) || x->ne[2] != 1 || x->ne[3] != 1 ||
+        (x->buffer && !ggml_backend_buffer_is_host(x->buffer))) {
+        complain(s, "%s is multiplied where its inputs cannot be read", weight);
+        return;
+    }
+    struct gram *g = &s->items[index];
+    if (s->learning) {
+        learn(s, (size_t)index, x, x->data);
+        return;
+    }
+    if (!g->sum || s->error[0])
+        return;
+    if (!add_gram(g, x, x->data)) {
+        pthread_mutex_lock(&w->lock);
+        complain(s, "activations that meet %s differ too much between windows", weight);
+        pthread_mutex_unlock(&w->lock);
+    }
+}
+
+/* ---- request and answer ---------------------------------------------------------------------- */
+
+static int read_names(struct gram_set *s, const json_t *request, struct err *e)
+{
+    const json_t *names = json_object_get(request, "names"), *item;
+    size_t i;
+    s->n = json_array_size(names);
+    if (s->n == 0 || s->n > GRAMS_MAX)
+        return err_set(e, ERR_BUG, NULL, "request: names are missing");
+    s->items = xcalloc(s->n, sizeof(*s->items));
+    json_array_foreach(names, i, item)
+    {
+        s->items[i].name = json_is_string(item) ? json_string_value(item) : "";
+        map_add(&s->by_name, s->items[i].name, strlen(s->items[i].name), i);
+    }
+    return 0;
+}
+
+static int write_answer(const struct gram_set *s, json_t *answer, int *fd, struct err *e)
+{
+    uint64_t floats = 0;
+    void *data;
+    json_t *list = json_array();
+    json_object_set_new(answer, "grams", list);
+    for (size_t i = 0; i < s->n; i++) {
+        const struct gram *g = &s->items[i];
+        floats += g->sum ? g->n * g->n : 0;
+        json_array_append_new(
+            list, json_pack("{s:I, s:I}", "n", (json_int_t)g->n, "owner", (json_int_t)g->owner));
+    }
+    size_t bytes = (size_t)floats * sizeof(float);
+    if (floats == 0)
+        return err_set(e, ERR_INPUT, NULL, "the model multiplies none of the tensors asked for");
+    if (fs_memfd("grams", bytes, fd, &data, e))
+        return -1;
+    float *at = data;
+    for (size_t i = 0; i < s->n; i++) {
+        const struct gram *g = &s->items[i];
+        for (uint64_t k = 0; g->sum && k < g->n * g->n; k++)
+            *at++ = (float)((double)g->sum[k] * g->unit);
+    }
+    fs_memfd_close(-1, data, bytes);
+    return 0;
+}
+
+static int run(struct worker *w, const struct engine_windows *windows, struct err *e)
+{
+    struct gram_set *s = w->grams;
+    struct engine_windows first = *windows;
+    first.n_windows = 1;
+    s->n_windows = windows->n_windows;
+    s->learning = true;
+    if (worker_run_collecting(w, &first, e))
+        return -1;
+    s->learning = false;
+    if (!s->error[0] && (make_sums(s, e) || worker_run_collecting(w, windows, e)))
+        return -1;
+    return s->error[0]
+               ? err_set(e, ERR_INPUT, "the model is damaged or of an unknown kind", "%s", s->error)
+               : 0;
+}
+
+int worker_gram(struct worker *w, const json_t *request, json_t *answer, int *fd, struct err *e)
+{
+    struct engine_windows windows;
+    struct gram_set set = {0};
+    if (worker_windows(w, request, &windows, e) || read_names(&set, request, e))
+        return -1;
+    w->grams = &set;
+    int rc = run(w, &windows, e);
+    w->grams = NULL;
+    if (rc == 0)
+        rc = write_answer(&set, answer, fd, e);
+    set_free(&set);
+    return rc;
+}

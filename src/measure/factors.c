@@ -1,0 +1,158 @@
+/* From Gram matrices to the factors of error feedback.
+ *
+ * G = U D Uᵀ with U unit upper triangular, by columns from the last: with R = U √D,
+ * R_jj² = G_jj − Σ_{k>j} R_jk² and R_ij = (G_ij − Σ_{k>j} R_ik R_jk) / R_jj for i < j. A hundredth of
+ * the mean of the diagonal is added to it, as GPTQ does (arXiv 2210.17323, section 3.3, step 3): so
+ * the matrix is positive also when fewer tokens than columns were seen, and rounding does not trust
+ * correlations that are noise. Owns a matrix of doubles per thread. */
+#include "measure/measure.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/num.h"
+#include "base/stop.h"
+#include "base/thread.h"
+#include "format/factors.h"
+#include "base/banned.h"
+
+static const double damping = 0.01;
+
+/* Σ a_k b_k in one fixed order of eight partial sums. */
+static double dot(const double *a, const double *b, size_t n)
+{
+    enum { PARTS = 8 };
+    typedef double part __attribute__((vector_size(8 * PARTS)));
+    part sum = {0};
+    double rest = 0;
+    size_t k = 0;
+    for (; k + PARTS <= n; k += PARTS) {
+        part x, y;
+        memcpy(&x, a + k, sizeof x);
+        memcpy(&y, b + k, sizeof y);
+        sum += x * y;
+    }
+    for (; k < n; k++)
+        rest += a[k] * b[k];
+    for (int i = 0; i < PARTS; i++)
+        rest += sum[i];
+    return rest;
+}
+
+/* r (n, n): the damped matrix in its upper triangle → R there. */
+static void decompose(double *r, size_t n)
+{
+    for (size_t j = n; j-- > 0;) {
+        double *row = r + j * n + j;
+        size_t later = n - 1 - j;
+        double pivot = row[0] - dot(row + 1, row + 1, later);
+        row[0] = sqrt(fmax(pivot, 1e-30));
+        for (size_t i = 0; i < j; i++) {
+            double *other = r + i * n + j;
+            other[0] = (other[0] - dot(other + 1, row + 1, later)) / row[0];
+        }
+    }
+}
+
+struct making {
+    const struct engine_grams *grams;
+    struct factors_writer writer;
+    double tokens;
+    atomic_bool failed;
+    struct err error; /* of who set it */
+};
+
+static int make_one(struct making *m, size_t index, struct err *e)
+{
+    const struct engine_gram *g = &m->grams->items[index];
+    size_t n = (size_t)g->n;
+    double *r = big_alloc(n * n * sizeof *r, "a factor", e), mean = 0;
+    float *factor = r ? big_alloc((n * n + n) * sizeof *factor, "a factor", e) : NULL;
+    int rc = factor ? 0 : -1;
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        mean += (double)g->sum[i * n + i] / m->tokens / (double)n;
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        for (size_t j = i; j < n; j++)
+            r[i * n + j] = (double)g->sum[i * n + j] / m->tokens + (i == j ? damping * mean : 0);
+    if (rc == 0) {
+        decompose(r, n);
+        for (size_t j = 0; j < n; j++) {
+            double pivot = r[j * n + j];
+            for (size_t i = 0; i < j; i++)
+                factor[i * n + j] = (float)(r[i * n + j] / pivot);
+            factor[n * n + j] = (float)(pivot * pivot);
+        }
+        rc = factors_writer_put(&m->writer, index, factor, factor + n * n, e);
+    }
+    if (r)
+        big_free(r, n * n * sizeof *r);
+    if (factor)
+        big_free(factor, (n * n + n) * sizeof *factor);
+    return rc;
+}
+
+static int make_item(void *ud, size_t index, int worker)
+{
+    struct making *m = ud;
+    struct err e = {0};
+    const struct engine_gram *g = &m->grams->items[index];
+    (void)worker;
+    if (g->n == 0 || g->owner != index)
+        return 0;
+    if (stop_check(&e) == 0 && make_one(m, index, &e) == 0)
+        return 0;
+    if (!atomic_exchange(&m->failed, true))
+        m->error = e;
+    return -1;
+}
+
+/* Only tensors that were met; owners keep their place. */
+static int open_writer(struct making *m, const char *path, const char *const *names, struct err *e)
+{
+    size_t n = m->grams->n;
+    size_t *owner = xcalloc(n + 1, sizeof *owner);
+    uint64_t *columns = xcalloc(n + 1, sizeof *columns);
+    for (size_t i = 0; i < n; i++) {
+        owner[i] = m->grams->items[i].owner;
+        columns[i] = m->grams->items[i].n;
+    }
+    int rc = factors_writer_open(&m->writer, path, names, owner, columns, n, e);
+    xfree(owner);
+    xfree(columns);
+    return rc;
+}
+
+static int all_met(const struct engine_grams *g, const char *const *names, struct err *e)
+{
+    for (size_t i = 0; i < g->n; i++)
+        if (g->items[i].n == 0)
+            return err_set(e, ERR_UNSUPPORTED, NULL, "the model never multiplies %s by itself",
+                           names[i]);
+    return 0;
+}
+
+int measure_factors(const char *path, struct engine *g, const struct engine_windows *w,
+                    const char *const *names, size_t n, int threads, const struct progress *p,
+                    struct err *e)
+{
+    struct engine_grams grams;
+    if (engine_gram(g, w, names, n, &grams, p, e))
+        return -1;
+    struct making m = {.grams = &grams, .tokens = (double)w->n_windows * (double)w->n_ctx};
+    int rc = all_met(&grams, names, e);
+    if (rc == 0)
+        rc = open_writer(&m, path, names, e);
+    if (rc == 0) {
+        rc = thread_parallel_for(threads, n, make_item, &m);
+        if (rc == 0) {
+            rc = factors_writer_commit(&m.writer, e);
+        } else {
+            factors_writer_abort(&m.writer);
+            *e = m.error;
+        }
+    }
+    engine_grams_free(&grams);
+    return rc;
+}
