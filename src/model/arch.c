@@ -1,92 +1,190 @@
 /* The list of architectures, and the metadata keys that their tables ask for.
  *
- * Keys, types and order are those of set_gguf_parameters in conversion/base.py of llama.cpp
- * 0.5.0. */
+ * Keys, types and order are those of set_gguf_parameters in conversion/ of llama.cpp 0.5.0. */
 #include "model/config_int.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/banned.h"
 
-static const struct arch *const all[] = {&arch_llama, &arch_mistral, &arch_qwen2, &arch_qwen3};
+/* In order of how often their models are used. */
+#define ARCH_LIST(X) X(llama) X(mistral) X(mixtral) X(qwen2) X(qwen2moe) X(qwen3) X(qwen3moe)
 
-enum { ARCH_COUNT = sizeof all / sizeof *all };
+#define ARCH_DECLARE(name) extern const struct arch arch_##name;
+ARCH_LIST(ARCH_DECLARE)
 
-const enum arch_value arch_common_keys[] = {
-    VALUE_LAYERS,   VALUE_CONTEXT, VALUE_HIDDEN,  VALUE_FFN,      VALUE_HEADS,
-    VALUE_KV_HEADS, VALUE_ROPE,    VALUE_RMS_EPS, VALUE_HEAD_DIM, VALUE_END,
-};
+#define ARCH_ADDRESS(name) &arch_##name,
+static const struct arch *const all[] = {ARCH_LIST(ARCH_ADDRESS)};
+
+enum { ARCH_COUNT = sizeof all / sizeof *all, ARCH_NAMES_MAX = 4 * ARCH_COUNT };
+
+const struct arch_key arch_base_keys[] = {ARCH_BASE_KEYS, ARCH_KEYS_END};
+
+static bool is_named(const struct arch *a, const char *hf_name)
+{
+    const char *s = strstr(a->hf_name, hf_name);
+    size_t n = strlen(hf_name);
+    for (; s && n > 0; s = strstr(s + 1, hf_name))
+        if ((s == a->hf_name || s[-1] == '|') && (s[n] == '\0' || s[n] == '|'))
+            return true;
+    return false;
+}
 
 const struct arch *arch_find(const char *hf_name)
 {
     for (size_t i = 0; i < ARCH_COUNT; i++)
-        if (strcmp(all[i]->hf_name, hf_name) == 0)
+        if (!strchr(hf_name, '|') && is_named(all[i], hf_name))
             return all[i];
     return NULL;
 }
 
+static void split_names(const char *names[], char *text)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < ARCH_COUNT; i++) {
+        for (const char *s = all[i]->hf_name; *s && n < ARCH_NAMES_MAX; s += *s == '|') {
+            size_t k = strcspn(s, "|");
+            memcpy(text, s, k);
+            text[k] = '\0';
+            names[n++] = text;
+            text += k + 1;
+            s += k;
+        }
+    }
+    names[n] = NULL;
+}
+
 const char *const *model_architectures(void)
 {
-    static const char *names[ARCH_COUNT + 1];
-    for (size_t i = 0; i < ARCH_COUNT; i++)
-        names[i] = all[i]->hf_name;
+    static const char *names[ARCH_NAMES_MAX + 1];
+    static char text[ARCH_NAMES_MAX * 64];
+    if (!names[0])
+        split_names(names, text);
     return names;
 }
 
-static void set_number(struct gguf_kvs *k, const struct config *c, const char *suffix, uint32_t v)
+/* ---- metadata ---- */
+
+static char *full_key(const struct config *c, const char *suffix)
 {
-    char *key = xasprintf("%s.%s", c->arch->gguf_name, suffix);
-    gguf_set_u32(k, key, v);
-    xfree(key);
+    if (strncmp(suffix, "tokenizer.", 10) == 0)
+        return xstrdup(suffix);
+    return xasprintf("%s.%s", c->arch->gguf_name, suffix);
 }
 
-static void set_real(struct gguf_kvs *k, const struct config *c, const char *suffix, double v)
-{
-    char *key = xasprintf("%s.%s", c->arch->gguf_name, suffix);
-    gguf_set_f32(k, key, (float)v);
-    xfree(key);
-}
-
-static int set_value(struct gguf_kvs *k, const struct config *c, enum arch_value value,
+static int bad_value(const struct config *c, const struct arch_key *key, const char *what,
                      struct err *e)
 {
-    switch (value) {
-    case VALUE_LAYERS:
-        set_number(k, c, "block_count", c->layers);
-        break;
-    case VALUE_CONTEXT:
-        set_number(k, c, "context_length", c->context);
-        break;
-    case VALUE_HIDDEN:
-        set_number(k, c, "embedding_length", c->hidden);
-        break;
-    case VALUE_FFN:
-        set_number(k, c, "feed_forward_length", c->ffn);
-        break;
-    case VALUE_HEADS:
-        set_number(k, c, "attention.head_count", c->heads);
-        break;
-    case VALUE_KV_HEADS:
-        set_number(k, c, "attention.head_count_kv", c->kv_heads);
-        break;
-    case VALUE_ROPE:
+    return err_set(e, ERR_INPUT, "compare config.json with the one of the original model",
+                   "%s: %s is not %s", c->where, key->from, what);
+}
+
+/* The number behind `from`; *there false when the key is to be left out. */
+static int number(const struct config *c, const struct arch_key *key, long layer, bool *there,
+                  double *out, struct err *e)
+{
+    *there = true;
+    if (key->from[0] == '=') {
+        struct expr x = {.c = c, .layer = layer};
+        return expr_real(&x, key->from + 1, out, e);
+    }
+    bool needed = key->from[0] == '!';
+    const json_t *v = config_field(c, key->from + needed);
+    if (json_is_array(v) && layer >= 0)
+        v = json_array_get(v, (size_t)layer);
+    *there = v && !json_is_null(v);
+    if (!*there && needed)
+        return err_set(e, ERR_INPUT, "compare config.json with the one of the original model",
+                       "%s has no %s, which every %s states", c->where, key->from + 1,
+                       c->arch->hf_name);
+    *out = json_is_number(v) ? json_number_value(v) : json_is_true(v);
+    bool fits = key->type == KEY_BOOL ? json_is_boolean(v) : json_is_number(v);
+    return *there && !fits ? bad_value(c, key, "of the expected type", e) : 0;
+}
+
+static int set_scalar(struct gguf_kvs *k, const struct config *c, const struct arch_key *key,
+                      struct err *e)
+{
+    bool there;
+    double v;
+    if (number(c, key, -1, &there, &v, e))
+        return -1;
+    if (!there)
+        return 0;
+    if (key->type == KEY_U32 && (v < 0 || v > UINT32_MAX))
+        return bad_value(c, key, "a number that fits 32 bits", e);
+    char *name = full_key(c, key->suffix);
+    if (key->type == KEY_U32)
+        gguf_set_u32(k, name, (uint32_t)v);
+    else if (key->type == KEY_F32)
+        gguf_set_f32(k, name, (float)v);
+    else
+        gguf_set_bool(k, name, v != 0);
+    xfree(name);
+    return 0;
+}
+
+static int set_numbers(struct gguf_kvs *k, const struct config *c, const struct arch_key *key,
+                       struct err *e)
+{
+    int32_t values[MODEL_LAYERS_MAX];
+    for (uint32_t i = 0; i < c->layers; i++) {
+        bool there;
+        double v = 0;
+        if (number(c, key, (long)i, &there, &v, e))
+            return -1;
+        if (!there || v < 0 || v > INT32_MAX)
+            return bad_value(c, key, "a list of one number per block", e);
+        values[i] = (int32_t)v;
+    }
+    char *name = full_key(c, key->suffix);
+    gguf_set_array(k, name, GGUF_I32, values, c->layers);
+    xfree(name);
+    return 0;
+}
+
+static int set_sliding(struct gguf_kvs *k, const struct config *c, const struct arch_key *key,
+                       struct err *e)
+{
+    uint8_t flags[MODEL_LAYERS_MAX];
+    const json_t *types = json_object_get(c->fields, "layer_types");
+    if (!types || json_is_null(types))
+        return 0;
+    for (uint32_t i = 0; i < c->layers; i++) {
+        const char *type = json_string_value(json_array_get(types, i));
+        if (!type)
+            return err_set(e, ERR_INPUT, "compare config.json with the one of the original model",
+                           "%s: layer_types is not a list of one text per block", c->where);
+        flags[i] = strcmp(type, "sliding_attention") == 0;
+    }
+    char *name = full_key(c, key->suffix);
+    gguf_set_array(k, name, GGUF_BOOL, flags, c->layers);
+    xfree(name);
+    return 0;
+}
+
+static int set_key(struct gguf_kvs *k, const struct config *c, const struct arch_key *key,
+                   struct err *e)
+{
+    switch (key->type) {
+    case KEY_U32:
+    case KEY_F32:
+    case KEY_BOOL:
+        return set_scalar(k, c, key, e);
+    case KEY_U32S:
+        return set_numbers(k, c, key, e);
+    case KEY_SLIDING:
+        return set_sliding(k, c, key, e);
+    case KEY_ROPE:
         return rope_set(k, c, e);
-    case VALUE_RMS_EPS:
-        set_real(k, c, "attention.layer_norm_rms_epsilon", c->rms_eps);
+    case KEY_TEXT: {
+        char *name = full_key(c, key->suffix);
+        gguf_set_str(k, name, key->from);
+        xfree(name);
         break;
-    case VALUE_HEAD_DIM:
-        if (c->head_dim_stated) {
-            set_number(k, c, "attention.key_length", c->head_dim);
-            set_number(k, c, "attention.value_length", c->head_dim);
-        }
-        break;
-    case VALUE_VOCAB:
-        set_number(k, c, "vocab_size", c->vocab_size);
-        break;
-    case VALUE_ROPE_DIM:
-        set_number(k, c, "rope.dimension_count", c->head_dim);
-        break;
-    case VALUE_END:
+    }
+    case KEY_END:
         break;
     }
     return 0;
@@ -94,8 +192,8 @@ static int set_value(struct gguf_kvs *k, const struct config *c, enum arch_value
 
 int arch_set_keys(struct gguf_kvs *k, const struct config *c, struct err *e)
 {
-    for (const enum arch_value *v = c->arch->keys; *v != VALUE_END; v++)
-        if (set_value(k, c, *v, e))
+    for (const struct arch_key *key = c->arch->keys; key->type != KEY_END; key++)
+        if (set_key(k, c, key, e))
             return -1;
     return 0;
 }

@@ -6,25 +6,30 @@
 
 /* clang-format off */
 const struct arch_tensor arch_llama_tensors[] = {
-    ARCH_COMMON_TENSORS,
-    {ARCH_ATTN "q_proj.weight", "blk.%.attn_q.weight", DIM_Q,  DIM_HIDDEN, NEED_ALWAYS, PERMUTE_Q},
-    {ARCH_ATTN "k_proj.weight", "blk.%.attn_k.weight", DIM_KV, DIM_HIDDEN, NEED_ALWAYS, PERMUTE_KV},
-    {ARCH_ATTN "v_proj.weight", "blk.%.attn_v.weight", DIM_KV, DIM_HIDDEN, NEED_ALWAYS, PERMUTE_NONE},
-    {ARCH_ATTN "q_proj.bias", "blk.%.attn_q.bias", DIM_Q,  DIM_NONE, NEED_ATTENTION_BIAS, PERMUTE_Q},
-    {ARCH_ATTN "k_proj.bias", "blk.%.attn_k.bias", DIM_KV, DIM_NONE, NEED_ATTENTION_BIAS, PERMUTE_KV},
-    {ARCH_ATTN "v_proj.bias", "blk.%.attn_v.bias", DIM_KV, DIM_NONE, NEED_ATTENTION_BIAS, PERMUTE_NONE},
-    {ARCH_ATTN "o_proj.bias", "blk.%.attn_output.bias", DIM_HIDDEN, DIM_NONE, NEED_ATTENTION_BIAS,
-     PERMUTE_NONE},
-    {ARCH_MLP "gate_proj.bias", "blk.%.ffn_gate.bias", DIM_FFN,    DIM_NONE, NEED_MLP_BIAS, PERMUTE_NONE},
-    {ARCH_MLP "up_proj.bias",   "blk.%.ffn_up.bias",   DIM_FFN,    DIM_NONE, NEED_MLP_BIAS, PERMUTE_NONE},
-    {ARCH_MLP "down_proj.bias", "blk.%.ffn_down.bias", DIM_HIDDEN, DIM_NONE, NEED_MLP_BIAS, PERMUTE_NONE},
+    ARCH_EMBEDDINGS,
+    ARCH_NORMS,
+    ARCH_QK_PAIRS,
+    ARCH_VO,
+    ARCH_SWIGLU(NEED_ALWAYS),
+    ARCH_T(ARCH_ATTN "q_proj.bias", "q", "blk.%.attn_q.bias", .need = NEED_ATTENTION_BIAS,
+           .view = ARCH_PAIRS_Q_BIAS),
+    ARCH_T(ARCH_ATTN "k_proj.bias", "kv", "blk.%.attn_k.bias", .need = NEED_ATTENTION_BIAS,
+           .view = ARCH_PAIRS_K_BIAS),
+    ARCH_T(ARCH_ATTN "v_proj.bias", "kv", "blk.%.attn_v.bias", .need = NEED_ATTENTION_BIAS),
+    ARCH_T(ARCH_ATTN "o_proj.bias", "hidden", "blk.%.attn_output.bias",
+           .need = NEED_ATTENTION_BIAS),
+    ARCH_T(ARCH_MLP "gate_proj.bias", "ffn", "blk.%.ffn_gate.bias", .need = NEED_MLP_BIAS),
+    ARCH_T(ARCH_MLP "up_proj.bias", "ffn", "blk.%.ffn_up.bias", .need = NEED_MLP_BIAS),
+    ARCH_T(ARCH_MLP "down_proj.bias", "hidden", "blk.%.ffn_down.bias", .need = NEED_MLP_BIAS),
     ARCH_END,
 };
 /* clang-format on */
 
-const enum arch_value arch_llama_keys[] = {
-    VALUE_LAYERS, VALUE_CONTEXT, VALUE_HIDDEN,   VALUE_FFN,   VALUE_HEADS,    VALUE_KV_HEADS,
-    VALUE_ROPE,   VALUE_RMS_EPS, VALUE_HEAD_DIM, VALUE_VOCAB, VALUE_ROPE_DIM, VALUE_END,
+const struct arch_key arch_llama_keys[] = {
+    ARCH_BASE_KEYS,
+    {KEY_U32, "vocab_size", "=vocab"},
+    {KEY_U32, "rope.dimension_count", "=head_dim"},
+    ARCH_KEYS_END,
 };
 
 /* CodeLlama's end of infill, and Granite's small models, whose tokenizer adds no BOS. */
@@ -40,7 +45,7 @@ const struct arch arch_llama = {
     .tensors = arch_llama_tensors,
     .keys = arch_llama_keys,
     .quirks = arch_llama_quirks,
-    .context = 2048,
-    .head_dim_stated = true,
+    .defaults = "{'max_position_embeddings':2048,'rms_norm_eps':1e-6,'rope_theta':10000.0}",
+    .head_dim_derived = true,
     .space_prefix_key = true,
 };

@@ -11,23 +11,48 @@
 
 enum config_flag { FLAG_UNSET, FLAG_NO, FLAG_YES };
 
-enum config_rope { ROPE_SCALING_NONE, ROPE_SCALING_LINEAR, ROPE_SCALING_YARN, ROPE_SCALING_LLAMA3 };
+enum config_rope {
+    ROPE_SCALING_NONE,
+    ROPE_SCALING_LINEAR,
+    ROPE_SCALING_YARN,
+    ROPE_SCALING_LLAMA3,
+    ROPE_SCALING_LONGROPE
+};
 
 struct config {
     const struct arch *arch;
-    uint32_t vocab_size, hidden, ffn, layers, heads, kv_heads, head_dim, context;
-    bool head_dim_stated; /* whether key_length and value_length are written */
-    double rms_eps, rope_theta;
+    json_t *fields; /* defaults, config.json and its text_config in one object; owned */
+    uint32_t vocab_size, hidden, ffn, layers, heads, kv_heads, head_dim, context, experts,
+        expert_ffn;
+    double rope_theta, rope_theta_swa, rotary; /* 0 when not stated */
     enum config_rope rope;
-    const json_t
-        *rope_object; /* rope_parameters or rope_scaling; NULL without; owned by the document */
+    const json_t *rope_object; /* rope_parameters or rope_scaling; NULL without; part of fields */
     enum config_flag tied, attention_bias, mlp_bias;
     const char *where; /* "FOLDER/config.json" */
 };
 
-/* `doc` must outlive the config. */
+/* Takes what it needs from `doc`. Release also after failure. */
 int config_read(struct config *c, const json_t *doc, const char *where, struct err *e);
-uint64_t config_dim(const struct config *c, enum arch_dim dim);
+void config_release(struct config *c);
+/* The first of the '|'-separated fields that is there; NULL when none is. */
+const json_t *config_field(const struct config *c, const char *names);
+bool config_is_moe(const struct config *c, uint32_t layer);
+
+/* expr.c: see arch_int.h. `layer` −1 outside blocks. */
+enum { EXPR_DIMS_MAX = 6 };
+struct expr {
+    const struct config *c;
+    long layer;
+    bool lenient; /* absent fields are 0 */
+};
+int expr_real(const struct expr *x, const char *text, double *out, struct err *e);
+int expr_dims(const struct expr *x, const char *list, uint64_t dims[EXPR_DIMS_MAX], int *n,
+              struct err *e);
+/* Appends one part to `parts` for each ';'-separated piece of the view; each is a copy of `whole`
+ * with its axes set. *n grows by the number of pieces. */
+enum { EXPR_PIECES_MAX = 4 };
+int expr_view(const struct expr *x, const char *view, const struct model_part *whole,
+              struct model_part parts[EXPR_PIECES_MAX], int *n, struct err *e);
 
 /* rope.c: metadata of RoPE scaling, and the frequency factors of llama3 scaling: head_dim/2 floats,
  * or NULL for other kinds of scaling. */

@@ -42,6 +42,7 @@ static void describe(struct model *m, const struct config *c)
     d->n_layer = c->layers;
     d->n_head = c->heads;
     d->n_head_kv = c->kv_heads;
+    d->n_expert = c->experts;
     d->n_embd = c->hidden;
     d->n_ff = c->ffn;
     d->n_vocab = c->vocab_size;
@@ -50,15 +51,14 @@ static void describe(struct model *m, const struct config *c)
     d->tied = model_find(m, "output.weight") < 0;
 }
 
-static int open_with_config(struct model *m, const json_t *doc, struct err *e)
+static int open_with_config(struct model *m, const struct config *c, const json_t *doc,
+                            struct err *e)
 {
-    struct config c;
-    const char *where = arena_printf(&m->arena, "%s/config.json", m->path);
-    if (config_read(&c, doc, where, e) || shards_open(m, e) || bind_tensors(m, &c, e))
+    if (shards_open(m, e) || bind_tensors(m, c, e))
         return -1;
-    describe(m, &c);
-    gguf_set_str(&m->kvs, "general.architecture", c.arch->gguf_name);
-    if (general_set(m, doc, e) || arch_set_keys(&m->kvs, &c, e) || vocab_set(m, &c, doc, e))
+    describe(m, c);
+    gguf_set_str(&m->kvs, "general.architecture", c->arch->gguf_name);
+    if (general_set(m, doc, e) || arch_set_keys(&m->kvs, c, e) || vocab_set(m, c, doc, e))
         return -1;
     m->desc.name = gguf_get_str(&m->kvs, "general.name");
     return 0;
@@ -67,9 +67,12 @@ static int open_with_config(struct model *m, const json_t *doc, struct err *e)
 int folder_open(struct model *m, struct err *e)
 {
     json_t *doc = NULL;
+    struct config c = {0};
     if (folder_read_json(m, "config.json", MODEL_CONFIG_BYTES_MAX, true, &doc, e))
         return -1;
-    int failed = open_with_config(m, doc, e);
+    const char *where = arena_printf(&m->arena, "%s/config.json", m->path);
+    int failed = config_read(&c, doc, where, e) || open_with_config(m, &c, doc, e) ? -1 : 0;
+    config_release(&c);
     json_decref(doc);
     return failed;
 }

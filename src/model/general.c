@@ -241,7 +241,7 @@ static void set_identity(struct model *m, const json_t *config, const json_t *ca
     char *folder = folder_name(m);
     take_naming(m, &id, folder, parameters);
     xfree(folder);
-    take(&id.size_label, parameters ? naming_size_label(parameters, &m->arena) : NULL);
+    take(&id.size_label, parameters ? naming_size_label_of(&m->desc, &m->arena) : NULL);
     set_text(m, "general.name", id.name);
     set_text(m, "general.author", id.author);
     set_text(m, "general.version", id.version);

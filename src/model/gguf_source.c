@@ -93,11 +93,12 @@ static int add_tensors(struct model *m, struct err *e)
     for (size_t i = 0; i < m->gguf.n_tensors; i++) {
         const struct gguf_tensor *g = &m->gguf.tensors[i];
         struct model_tensor t = {.name = g->name, .dtype = g->dtype, .shape = g->shape};
-        struct model_source s = {.data = gguf_tensor_data(&m->gguf, g),
-                                 .map = &m->gguf.maps[g->file],
-                                 .offset = g->offset,
-                                 .bytes = g->bytes,
-                                 .stored_name = g->name};
+        struct model_part part = {.data = gguf_tensor_data(&m->gguf, g),
+                                  .map = &m->gguf.maps[g->file],
+                                  .offset = g->offset,
+                                  .bytes = g->bytes,
+                                  .stored_name = g->name};
+        struct model_source s = model_source_whole(m, &part, &t);
         if (model_add_tensor(m, &t, &s, e))
             return -1;
     }

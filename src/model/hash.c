@@ -34,10 +34,9 @@ static void add_text(struct hash_sha256 *h, const char *s)
     hash_sha256_add(h, s, strlen(s) + 1);
 }
 
-static int add_bytes(struct hash_sha256 *h, const struct model *m, size_t i, uint64_t *done,
-                     const struct progress *p, struct err *e)
+static int add_bytes(struct hash_sha256 *h, const struct model *m, const struct model_part *s,
+                     const char *name, uint64_t *done, const struct progress *p, struct err *e)
 {
-    const struct model_source *s = &m->sources[i];
     for (uint64_t at = 0; at < s->bytes; at += HASH_CHUNK) {
         uint64_t left = s->bytes - at, n = left < HASH_CHUNK ? left : HASH_CHUNK;
         if (stop_check(e) || (s->map && fs_map_check(s->map, e)))
@@ -47,9 +46,22 @@ static int add_bytes(struct hash_sha256 *h, const struct model *m, size_t i, uin
                             left - n < HASH_CHUNK ? left - n : HASH_CHUNK);
         hash_sha256_add(h, s->data + at, n);
         *done += n;
-        progress_report(p, "hash", (double)*done, (double)m->source_bytes, m->desc.tensors[i].name);
+        double all = (double)m->source_bytes;
+        progress_report(p, "hash", (double)*done < all ? (double)*done : all, all, name);
     }
     return 0;
+}
+
+/* Parts of one stored tensor stand next to each other; its bytes count once. */
+static int add_parts(struct hash_sha256 *h, const struct model *m, size_t i, uint64_t *done,
+                     const struct progress *p, struct err *e)
+{
+    const struct model_source *s = &m->sources[i];
+    int failed = 0;
+    for (size_t k = 0; k < s->n_parts && !failed; k++)
+        if (k == 0 || s->parts[k].data != s->parts[k - 1].data)
+            failed = add_bytes(h, m, &s->parts[k], m->desc.tensors[i].name, done, p, e);
+    return failed;
 }
 
 static int add_tensor(struct hash_sha256 *h, const struct model *m, size_t i, uint64_t *done,
@@ -61,7 +73,7 @@ static int add_tensor(struct hash_sha256 *h, const struct model *m, size_t i, ui
     add_u32(h, (uint32_t)t->shape.n_dims);
     for (int d = 0; d < t->shape.n_dims; d++)
         add_u64(h, t->shape.ne[d]);
-    return add_bytes(h, m, i, done, p, e);
+    return add_parts(h, m, i, done, p, e);
 }
 
 static size_t element_size(enum gguf_type type)

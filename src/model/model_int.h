@@ -23,13 +23,33 @@
 #define MODEL_LAYERS_MAX          512
 #define MODEL_VOCAB_MAX           (1 << 24)
 
-/* Where the numbers of one tensor lie. */
-struct model_source {
+/* What is done to each number after it is read. */
+enum model_math { MATH_NONE, MATH_ADD_ONE, MATH_NEG_EXP };
+
+/* A stored tensor, or a part of one, as a run of elements: the axes from the outermost to the
+ * innermost, each with its number of steps and the distance of a step in stored elements. */
+enum { MODEL_AXES_MAX = 6 };
+struct model_part {
     const uint8_t *data;      /* first byte; mapped, or in the arena when map is NULL */
     const struct fs_map *map; /* NULL: computed by us (rope_freqs) */
-    uint64_t offset, bytes;   /* in the map */
-    uint32_t permute_heads;   /* > 0: rows of each of so many heads are interleaved, see rows.c */
+    uint64_t offset, bytes;   /* of the stored tensor in the map */
     const char *stored_name;  /* name in the source file */
+    enum dtype dtype;
+    uint64_t stored_row; /* elements of a stored row */
+    uint64_t first;      /* element where the part begins */
+    uint64_t elements;   /* that it yields; the product of the steps */
+    int n_axes;
+    struct model_axis {
+        uint64_t steps, stride;
+    } axes[MODEL_AXES_MAX];
+};
+
+/* Where the numbers of one tensor lie: its parts one after the other. Tensors of quantized types
+ * have one part, read in whole rows. */
+struct model_source {
+    struct model_part *parts; /* in the arena */
+    size_t n_parts;
+    enum model_math math;
 };
 
 struct model {
@@ -55,6 +75,9 @@ int gguf_source_open(struct model *m, struct err *e);
  * it. */
 int model_add_tensor(struct model *m, const struct model_tensor *t, const struct model_source *s,
                      struct err *e);
+/* rows.c: a source of one part, read as it is stored; `part` needs what says where that is. */
+struct model_source model_source_whole(struct model *m, const struct model_part *part,
+                                       const struct model_tensor *t);
 
 /* shards.c: opens every weight file of the folder into m->shards, in order of their names. */
 int shards_open(struct model *m, struct err *e);
@@ -76,6 +99,8 @@ struct naming {
 void naming_parse(struct naming *n, const char *id, uint64_t parameters, struct arena *arena);
 char *naming_title(const char *id, struct arena *arena);
 char *naming_size_label(uint64_t parameters, struct arena *arena);
+/* With experts: "8x7B", a number of times what one of them and all the rest have. */
+char *naming_size_label_of(const struct model_desc *d, struct arena *arena);
 
 /* card.c: the YAML front matter of README.md as a JSON object of strings, lists and objects; an
  * empty object when there is none or it cannot be read. New reference. */

@@ -233,3 +233,21 @@ char *naming_size_label(uint64_t parameters, struct arena *arena)
     int decimals = whole >= 10 ? 0 : whole >= 1 ? 1 : 2;
     return arena_printf(arena, "%.*f%s", decimals, scaled, unit);
 }
+
+char *naming_size_label_of(const struct model_desc *d, struct arena *arena)
+{
+    uint64_t once = 0, count = 0, stacks = 0;
+    for (size_t i = 0; i < d->n_tensors; i++) {
+        const struct model_tensor *t = &d->tensors[i];
+        bool stack = strstr(t->name, "_exps.") && t->shape.n_dims >= 3 && t->shape.ne[2] > 0;
+        uint64_t members = stack ? t->shape.ne[2] : 1, n = 0;
+        shape_elements(&t->shape, &n);
+        once += n / members;
+        count += stack ? members : 0;
+        stacks += stack;
+    }
+    if (stacks == 0)
+        return naming_size_label(d->parameters, arena);
+    return arena_printf(arena, "%llux%s", (unsigned long long)(count / stacks),
+                        naming_size_label(once, arena));
+}

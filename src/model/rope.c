@@ -81,8 +81,13 @@ int rope_set(struct gguf_kvs *k, const struct config *c, struct err *e)
         set_real(k, c, "scaling.factor", factor);
     } else if (c->rope == ROPE_SCALING_YARN && set_yarn(k, c, e)) {
         return -1;
+    } else if (c->rope == ROPE_SCALING_LONGROPE) {
+        set_type(k, c, "longrope");
     }
-    set_real(k, c, "freq_base", c->rope_theta);
+    if (c->rope_theta > 0)
+        set_real(k, c, "freq_base", c->rope_theta);
+    if (c->rope_theta_swa > 0)
+        set_real(k, c, "freq_base_swa", c->rope_theta_swa);
     return 0;
 }
 
@@ -99,9 +104,10 @@ int rope_factors(const struct config *c, float *factors, struct err *e)
                        "%s: llama3 RoPE scaling needs factor > 0, 0 < low_freq_factor < "
                        "high_freq_factor and original_max_position_embeddings > 0",
                        c->where);
+    double theta = c->rope_theta > 0 ? c->rope_theta : 10000.0;
     for (uint32_t j = 0; j < c->head_dim / 2; j++) {
         float power = (float)(2 * j) / (float)c->head_dim;
-        float frequency = 1.0f / (float)pow(c->rope_theta, (double)power);
+        float frequency = 1.0f / (float)pow(theta, (double)power);
         float wave = (1.0f / frequency) * (float)(2 * 3.14159265358979323846);
         float smooth = ((1.0f / wave) * (float)context - (float)low) / (float)(high - low);
         if (wave < (float)(context / high))

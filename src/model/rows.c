@@ -1,9 +1,9 @@
 /* Rows of a tensor as floats, straight from the mapped source.
  *
- * Hugging Face keeps the two halves of a rotary pair hd/2 rows apart inside each head; ggml's llama
- * rope wants them next to each other. So row h·hd + 2j + t of the GGUF tensor is row
- * h·hd + t·hd/2 + j of the source (t = 0,1): a gather of rows, done while reading, never a copy of
- * the tensor. A bias is the same with rows of one element.
+ * A tensor is its parts one after the other, and a part is a walk over a stored tensor by axes
+ * (model_int.h): copies, permuted heads, transposed, split, merged and stacked tensors are all the
+ * same walk, a gather while reading, never a copy of the tensor. The innermost axis is read as one
+ * run; where its elements are neighbours, that is the speed of a plain read.
  *
  * Conversion and the check for NaN and infinity go through the same few kilobytes while they are in
  * the first-level cache, so that reading runs at the speed of memory. No state is written: any
@@ -18,11 +18,30 @@
 #include "tensor/convert.h"
 #include "base/banned.h"
 
-enum { ROWS_CHUNK = 4096 }; /* elements converted and checked at a time: 16 KiB of floats */
+enum {
+    ROWS_CHUNK = 4096, /* elements converted and checked at a time: 16 KiB of floats */
+    ROWS_SPREAD = 8    /* a part scattered this much wider than it is long is not forgotten */
+};
 
-static const char *source_file(const struct model_source *s)
+struct model_source model_source_whole(struct model *m, const struct model_part *part,
+                                       const struct model_tensor *t)
 {
-    return s->map ? s->map->path : "a computed tensor";
+    uint64_t n = 0;
+    struct model_part *p = arena_alloc(&m->arena, sizeof *p);
+    *p = *part;
+    p->dtype = t->dtype;
+    p->stored_row = t->shape.ne[0];
+    if (shape_elements(&t->shape, &n))
+        p->elements = n;
+    p->first = 0;
+    p->n_axes = 1;
+    p->axes[0] = (struct model_axis){p->elements, 1};
+    return (struct model_source){.parts = p, .n_parts = 1};
+}
+
+static const char *source_file(const struct model_part *p)
+{
+    return p->map ? p->map->path : "a computed tensor";
 }
 
 static int check_range(const struct model *m, int i, uint64_t row0, uint64_t rows, struct err *e)
@@ -38,18 +57,16 @@ static int check_range(const struct model *m, int i, uint64_t row0, uint64_t row
     return 0;
 }
 
-static int refuse_nonfinite(const struct model *m, int i, float value, uint64_t element,
-                            struct err *e)
+static int refuse_nonfinite(const struct model *m, int i, const struct model_part *p, float value,
+                            uint64_t element, struct err *e)
 {
-    const struct model_tensor *t = &m->desc.tensors[i];
-    uint64_t n = t->shape.ne[0];
     return err_set(e, ERR_INPUT,
                    "the weights are damaged or training diverged; fetch the file again or use "
                    "another checkpoint",
-                   "tensor %s (%s in %s) has %s at row %llu, column %llu", t->name,
-                   m->sources[i].stored_name, source_file(&m->sources[i]),
-                   isnan(value) ? "NaN" : "infinity", (unsigned long long)(element / n),
-                   (unsigned long long)(element % n));
+                   "tensor %s (%s in %s) has %s at row %llu, column %llu", m->desc.tensors[i].name,
+                   p->stored_name, source_file(p), isnan(value) ? "NaN" : "infinity",
+                   (unsigned long long)(element / p->stored_row),
+                   (unsigned long long)(element % p->stored_row));
 }
 
 /* n plain elements; *bad is the first non-finite one, or n. */
@@ -70,48 +87,105 @@ static int convert_checked(enum dtype from, const uint8_t *src, float *dst, size
     return 0;
 }
 
-/* Source unit of output unit `out`, when each head has `per_head` units. */
-static uint64_t permuted(uint64_t out, uint64_t per_head)
+/* n elements that are `stride` apart; the same result. */
+static int gather_checked(enum dtype from, const uint8_t *src, uint64_t stride, float *dst,
+                          size_t n, size_t *bad)
 {
-    uint64_t head = out / per_head, within = out % per_head;
-    return head * per_head + (within & 1) * (per_head / 2) + within / 2;
+    uint8_t raw[1024 * 8];
+    size_t size = dtype_info(from)->bytes;
+    *bad = n;
+    for (size_t at = 0; at < n; at += 1024) {
+        size_t k = n - at < 1024 ? n - at : 1024, first;
+        for (size_t j = 0; j < k; j++)
+            memcpy(raw + j * size, src + (at + j) * stride * size, size);
+        if (convert_checked(from, raw, dst + at, k, &first))
+            return -1;
+        if (first < k) {
+            *bad = at + first;
+            return 0;
+        }
+    }
+    return 0;
+}
+
+/* Where element `at` of the part is stored, and how many follow it on the innermost axis. */
+static uint64_t locate(const struct model_part *p, uint64_t at, uint64_t *run)
+{
+    uint64_t element = p->first;
+    *run = 1;
+    for (int k = p->n_axes - 1; k >= 0; k--) {
+        uint64_t step = at % p->axes[k].steps;
+        if (k == p->n_axes - 1)
+            *run = p->axes[k].steps - step;
+        element += step * p->axes[k].stride;
+        at /= p->axes[k].steps;
+    }
+    return element;
+}
+
+static int part_read(const struct model *m, int i, const struct model_part *p, uint64_t at,
+                     uint64_t n, float *dst, struct err *e)
+{
+    uint64_t stride = p->axes[p->n_axes - 1].stride;
+    size_t size = dtype_info(p->dtype)->bytes;
+    for (uint64_t done = 0; done < n;) {
+        uint64_t run, from = locate(p, at + done, &run);
+        if (run > n - done)
+            run = n - done;
+        const uint8_t *src = p->data + from * size;
+        size_t bad;
+        if (stride == 1 ? convert_checked(p->dtype, src, dst + done, run, &bad)
+                        : gather_checked(p->dtype, src, stride, dst + done, run, &bad))
+            return err_set(e, ERR_UNSUPPORTED, "only float weights can be converted",
+                           "tensor %s in %s has type %s", m->desc.tensors[i].name, source_file(p),
+                           dtype_name(p->dtype));
+        if (bad < run)
+            return refuse_nonfinite(m, i, p, dst[done + bad], from + bad * stride, e);
+        done += run;
+    }
+    return 0;
+}
+
+/* In the precision of the source, as llama.cpp's converter computes: it widens BF16 but not F16. */
+static void apply_math(enum model_math math, enum dtype source, float *x, size_t n)
+{
+    for (size_t k = 0; k < n; k++) {
+        x[k] = math == MATH_ADD_ONE ? x[k] + 1.0f : -expf(x[k]);
+        if (source == DT_F16)
+            x[k] = convert_f16_to_f32(convert_f32_to_f16(x[k]));
+    }
 }
 
 static int rows_quantized(const struct model *m, int i, uint64_t row0, uint64_t rows, float *dst,
                           struct err *e)
 {
     const struct model_tensor *t = &m->desc.tensors[i];
+    const struct model_part *p = m->sources[i].parts;
     uint64_t n = t->shape.ne[0], row_bytes;
     if (!dtype_bytes(t->dtype, n, n, &row_bytes))
         return err_set(e, ERR_BUG, NULL, "tensor %s has rows that its type cannot hold", t->name);
-    if (quant_decode(t->dtype, m->sources[i].data + row0 * row_bytes, dst, rows, n, e))
-        return err_context(e, "tensor %s in %s", t->name, source_file(&m->sources[i]));
+    if (quant_decode(t->dtype, p->data + row0 * row_bytes, dst, rows, n, e))
+        return err_context(e, "tensor %s in %s", t->name, source_file(p));
     size_t bad = convert_find_nonfinite(dst, rows * n);
     if (bad < rows * n)
-        return refuse_nonfinite(m, i, dst[bad], row0 * n + bad, e);
+        return refuse_nonfinite(m, i, p, dst[bad], row0 * n + bad, e);
     return 0;
 }
 
-/* Rows in another order than stored: one unit (a row, or one element of a bias) at a time. */
-static int rows_permuted(const struct model *m, int i, uint64_t row0, uint64_t rows, float *dst,
-                         struct err *e)
+/* The parts that elements [*at, *at+*n) touch, one per call: NULL at the end. */
+static const struct model_part *next_part(const struct model_source *s, size_t *k, uint64_t *at,
+                                          uint64_t n, uint64_t *take)
 {
-    const struct model_tensor *t = &m->desc.tensors[i];
-    const struct model_source *s = &m->sources[i];
-    bool vector = t->shape.n_dims == 1;
-    uint64_t unit = vector ? 1 : t->shape.ne[0];
-    uint64_t units = vector ? t->shape.ne[0] : t->shape.ne[1];
-    uint64_t first = vector ? 0 : row0, count = vector ? units * rows : rows;
-    uint64_t unit_bytes = unit * dtype_info(t->dtype)->bytes;
-    for (uint64_t k = 0; k < count; k++) {
-        uint64_t from = permuted(first + k, units / s->permute_heads);
-        size_t bad;
-        if (convert_checked(t->dtype, s->data + from * unit_bytes, dst + k * unit, unit, &bad))
-            return err_set(e, ERR_BUG, NULL, "tensor %s has a type that is not plain", t->name);
-        if (bad < unit)
-            return refuse_nonfinite(m, i, dst[k * unit + bad], from * unit + bad, e);
+    while (n > 0 && *k < s->n_parts) {
+        const struct model_part *p = &s->parts[*k];
+        if (*at < p->elements) {
+            *take = p->elements - *at < n ? p->elements - *at : n;
+            return p;
+        }
+        *at -= p->elements;
+        (*k)++;
     }
-    return 0;
+    return NULL;
 }
 
 int model_rows(const struct model *m, int i, uint64_t row0, uint64_t rows, float *dst,
@@ -121,21 +195,24 @@ int model_rows(const struct model *m, int i, uint64_t row0, uint64_t rows, float
         return -1;
     const struct model_tensor *t = &m->desc.tensors[i];
     const struct model_source *s = &m->sources[i];
-    /* A file that shrank since it was validated would be a bus error, not an error message. */
-    if (row0 == 0 && s->map && fs_map_check(s->map, e))
-        return -1;
-    if (dtype_info(t->dtype)->quantized)
+    if (dtype_info(t->dtype)->quantized) {
+        if (row0 == 0 && s->parts->map && fs_map_check(s->parts->map, e))
+            return -1;
         return rows_quantized(m, i, row0, rows, dst, e);
-    if (s->permute_heads)
-        return rows_permuted(m, i, row0, rows, dst, e);
-    uint64_t n = t->shape.ne[0], start = row0 * n;
-    size_t bad;
-    if (convert_checked(t->dtype, s->data + start * dtype_info(t->dtype)->bytes, dst, rows * n,
-                        &bad))
-        return err_set(e, ERR_UNSUPPORTED, "only float weights can be converted",
-                       "tensor %s in %s has type %s", t->name, source_file(s),
-                       dtype_name(t->dtype));
-    return bad < rows * n ? refuse_nonfinite(m, i, dst[bad], start + bad, e) : 0;
+    }
+    uint64_t at = row0 * t->shape.ne[0], n = rows * t->shape.ne[0], take;
+    size_t k = 0;
+    for (const struct model_part *p; (p = next_part(s, &k, &at, n, &take));) {
+        /* A file that shrank since it was validated would be a bus error, not a message. */
+        if ((at == 0 && p->map && fs_map_check(p->map, e)) || part_read(m, i, p, at, take, dst, e))
+            return -1;
+        if (s->math != MATH_NONE)
+            apply_math(s->math, p->dtype, dst, take);
+        dst += take;
+        at += take;
+        n -= take;
+    }
+    return 0;
 }
 
 const void *model_rows_raw(const struct model *m, int i, enum dtype dtype, uint64_t row0,
@@ -144,48 +221,75 @@ const void *model_rows_raw(const struct model *m, int i, enum dtype dtype, uint6
     if (check_range(m, i, row0, rows, NULL))
         return NULL;
     const struct model_tensor *t = &m->desc.tensors[i];
-    uint64_t row_bytes;
+    const struct model_source *s = &m->sources[i];
+    uint64_t at = row0 * t->shape.ne[0], n = rows * t->shape.ne[0], take, bytes, run;
+    size_t k = 0;
+    const struct model_part *p = next_part(s, &k, &at, n, &take);
+    if (!p || take < n || p->dtype != dtype || s->math != MATH_NONE || p->n_axes != 1 ||
+        p->axes[0].stride != 1)
+        return NULL;
     /* Not what it was: model_rows then says so. */
-    if (row0 == 0 && m->sources[i].map && fs_map_check(m->sources[i].map, NULL))
+    if (at == 0 && p->map && fs_map_check(p->map, NULL))
         return NULL;
-    if (t->dtype != dtype || m->sources[i].permute_heads ||
-        !dtype_bytes(dtype, t->shape.ne[0], t->shape.ne[0], &row_bytes))
+    uint64_t element = locate(p, at, &run);
+    if (!dtype_bytes(dtype, element, t->shape.ne[0], &bytes))
         return NULL;
-    return m->sources[i].data + row0 * row_bytes;
+    return p->data + bytes;
 }
 
-/* The bytes in the file that hold these rows; permuted rows come from all over their heads, and the
- * rows of whole heads are whole again, so the range is widened to heads. */
-static bool rows_range(const struct model *m, int i, uint64_t row0, uint64_t rows, uint64_t *offset,
+/* The bytes of the file that hold these elements, and those between: whole steps of the outermost
+ * axis, since the inner ones come from all over it. */
+static bool part_range(const struct model_part *p, uint64_t at, uint64_t n, uint64_t *offset,
                        uint64_t *bytes)
 {
-    if (check_range(m, i, row0, rows, NULL) || !m->sources[i].map || rows == 0)
-        return false;
-    const struct model_tensor *t = &m->desc.tensors[i];
-    uint64_t row_bytes, heads = m->sources[i].permute_heads;
-    if (!dtype_bytes(t->dtype, t->shape.ne[0], t->shape.ne[0], &row_bytes))
-        return false;
-    if (heads && t->shape.n_dims > 1) {
-        uint64_t per_head = t->shape.ne[1] / heads;
-        uint64_t end = (row0 + rows + per_head - 1) / per_head * per_head;
-        row0 = row0 / per_head * per_head;
-        rows = end - row0;
+    uint64_t step = p->n_axes == 1 ? 1 : p->elements / p->axes[0].steps;
+    uint64_t from = p->first + at / step * p->axes[0].stride;
+    uint64_t to = p->first + (at + n - 1) / step * p->axes[0].stride;
+    for (int k = 1; k < p->n_axes; k++)
+        to += p->axes[k].stride * (p->axes[k].steps - 1);
+    uint64_t size = dtype_info(p->dtype)->quantized ? 0 : dtype_info(p->dtype)->bytes;
+    if (size == 0) {
+        uint64_t block = dtype_info(p->dtype)->block, each = dtype_info(p->dtype)->bytes;
+        *offset = at / block * each;
+        *bytes = (n + block - 1) / block * each;
+    } else {
+        *offset = from * size;
+        *bytes = (to - from + 1) * size;
     }
-    *offset = m->sources[i].offset + row0 * row_bytes;
-    *bytes = rows * row_bytes;
+    if (*offset >= p->bytes)
+        return false;
+    if (*bytes > p->bytes - *offset)
+        *bytes = p->bytes - *offset;
+    *offset += p->offset;
     return true;
+}
+
+static void rows_advise(const struct model *m, int i, uint64_t row0, uint64_t rows, bool forget)
+{
+    if (check_range(m, i, row0, rows, NULL))
+        return;
+    const struct model_tensor *t = &m->desc.tensors[i];
+    uint64_t at = row0 * t->shape.ne[0], n = rows * t->shape.ne[0], take, offset, bytes;
+    size_t k = 0;
+    for (const struct model_part *p; (p = next_part(&m->sources[i], &k, &at, n, &take));) {
+        if (p->map && part_range(p, at, take, &offset, &bytes)) {
+            bool spread = bytes / ROWS_SPREAD > take * 8;
+            if (!forget)
+                fs_map_prefetch(p->map, offset, bytes);
+            else if (!spread || at + take == p->elements)
+                fs_map_forget(p->map, offset, bytes);
+        }
+        at += take;
+        n -= take;
+    }
 }
 
 void model_rows_prefetch(const struct model *m, int i, uint64_t row0, uint64_t rows)
 {
-    uint64_t offset, bytes;
-    if (rows_range(m, i, row0, rows, &offset, &bytes))
-        fs_map_prefetch(m->sources[i].map, offset, bytes);
+    rows_advise(m, i, row0, rows, false);
 }
 
 void model_rows_forget(const struct model *m, int i, uint64_t row0, uint64_t rows)
 {
-    uint64_t offset, bytes;
-    if (rows_range(m, i, row0, rows, &offset, &bytes))
-        fs_map_forget(m->sources[i].map, offset, bytes);
+    rows_advise(m, i, row0, rows, true);
 }

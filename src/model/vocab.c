@@ -334,7 +334,7 @@ static int fill(struct vocab *v, struct err *e)
     if (vocab_set_special(v, e) || vocab_set_templates(v, e))
         return -1;
     for (const struct arch_quirk *q = v->c->arch->quirks; q && q->key; q++) {
-        if (q->vocab_size != v->c->vocab_size)
+        if (q->vocab_size && q->vocab_size != v->c->vocab_size)
             continue;
         if (q->is_bool)
             gguf_set_bool(&v->m->kvs, q->key, q->value != 0);

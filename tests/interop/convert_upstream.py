@@ -3,7 +3,11 @@
 
     convert_upstream.py PRE FOLDER OUT KIND...
 
-writes OUT.KIND for every kind (bf16, f16, ...), in one process, since the imports take longest. PRE is the name to give a byte-level tokenizer ("-" leaves it to upstream): upstream recognises tokenizers
+writes OUT.KIND for every kind (bf16, f16, ...), in one process, since the imports take longest;
+
+    convert_upstream.py --list < LINES
+
+does so for every line "PRE FOLDER OUT KIND..." and prints for each "FOLDER ok" or "FOLDER REASON". PRE is the name to give a byte-level tokenizer ("-" leaves it to upstream): upstream recognises tokenizers
 by a hash of known models, which a tokenizer trained for a test never has. torch comes from this Python, or
 from Debian's python3-torch (CPU only, 1.13), which lacks a few types that float models do not use.
 """
@@ -30,21 +34,43 @@ def find_torch(scratch):
             setattr(torch, name, "absent " + name)
 
 
+def convert(script, pre, folder, out, kinds):
+    import conversion.base
+
+    model = conversion.base.TextModel
+    if not hasattr(model, "own_pre"):
+        model.own_pre = model.get_vocab_base_pre
+    model.get_vocab_base_pre = model.own_pre if pre == "-" else lambda self, tokenizer: pre
+    for kind in kinds:
+        sys.argv = [script, folder, "--outfile", f"{out}.{kind}", "--outtype", kind]
+        runpy.run_path(script, run_name="__main__")
+
+
+def convert_list(script):
+    for line in sys.stdin:
+        pre, folder, out, *kinds = line.split()
+        try:
+            convert(script, pre, folder, out, kinds)
+            reason = "ok"
+        except BaseException as e:  # the script exits on errors
+            reason = f"{type(e).__name__} {e}".replace("\n", " ")[:300]
+            if os.environ.get("SINTRA_TRACE"):
+                import traceback
+                traceback.print_exc()
+        print(folder, reason, flush=True)
+
+
 def main():
     peers = os.environ["SINTRA_PEERS"]
-    pre, folder, out, kinds = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:]
     with tempfile.TemporaryDirectory() as scratch:
         find_torch(scratch)
         source = os.path.realpath(os.path.join(peers, "..", "src"))
         sys.path[0:0] = [source, os.path.join(source, "gguf-py")]
-        import conversion.base
-
-        if pre != "-":
-            conversion.base.TextModel.get_vocab_base_pre = lambda self, tokenizer: pre
         script = os.path.join(source, "convert_hf_to_gguf.py")
-        for kind in kinds:
-            sys.argv = [script, folder, "--outfile", f"{out}.{kind}", "--outtype", kind]
-            runpy.run_path(script, run_name="__main__")
+        if sys.argv[1] == "--list":
+            convert_list(script)
+        else:
+            convert(script, sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:])
 
 
 if __name__ == "__main__":

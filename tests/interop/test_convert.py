@@ -211,13 +211,21 @@ def compare_keys(ours, theirs, facts, wrong):
             wrong.append(f"{k}: ours {ours.fields[k].types} {va!r}, theirs {theirs.fields[k].types} {vb!r}"[:600])
 
 
+def trimmed(shape):
+    """As ggml counts dimensions, and as we write them: without ones at the end."""
+    shape = list(shape)
+    while len(shape) > 1 and shape[-1] == 1:
+        shape.pop()
+    return shape
+
+
 def compare_tensors(ours, theirs, facts, wrong):
     a, b = ours.tensors, theirs.tensors
     if [t.name for t in a] != [t.name for t in b]:
         wrong.append(f"tensors: ours {[t.name for t in a][:8]}..., theirs {[t.name for t in b][:8]}...")
         return
     for x, y in zip(a, b):
-        if list(x.shape) != list(y.shape) or x.tensor_type != y.tensor_type:
+        if trimmed(x.shape) != trimmed(y.shape) or x.tensor_type != y.tensor_type:
             wrong.append(f"{x.name}: ours {x.tensor_type.name} {list(x.shape)}, theirs {y.tensor_type.name} {list(y.shape)}")
         elif x.data.tobytes() != y.data.tobytes():
             near = x.name in facts.get("near", ()) and np.allclose(x.data, y.data, rtol=5e-7, atol=0)

@@ -486,7 +486,7 @@ static void test_architectures_listed(void **state)
     size_t n = 0;
     for (; a[n]; n++)
         assert_non_null(strstr(a[n], "ForCausalLM"));
-    assert_int_equal(n, 4);
+    assert_int_equal(n, 7);
 }
 
 /* ---- GGUF as a source

@@ -250,9 +250,9 @@ static void test_architectures(void **state)
     (void)state;
     struct hf h;
     hf_init(&h);
-    h.architecture = "MambaForCausalLM";
+    h.architecture = "GrokForCausalLM";
     hf_write_all(&h);
-    hf_refused(&h, ERR_UNSUPPORTED, "MambaForCausalLM", "LlamaForCausalLM", "MistralForCausalLM",
+    hf_refused(&h, ERR_UNSUPPORTED, "GrokForCausalLM", "LlamaForCausalLM", "MistralForCausalLM",
                "Qwen2ForCausalLM", "Qwen3ForCausalLM");
     hf_write_text(&h, "config.json", "{\"model_type\":\"llama\"}");
     hf_refused(&h, ERR_INPUT, "architecture");

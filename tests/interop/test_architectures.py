@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""Every architecture that sintra converts, beside upstream's converter and through libllama.
+
+Each small model of architectures.py is converted by both (upstream's for all of them in one process), and keys,
+values, tensors and bytes are compared as in test_convert.py; then libllama loads and runs our file.
+
+Needs what test_convert.py needs; exits 77 without it. Names of cases may follow."""
+import os
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+
+import test_convert as convert  # noqa: E402
+from architectures import CASES, build  # noqa: E402
+from folders import byte_level, save_weights, sentencepiece, write_json  # noqa: E402
+
+RUN = os.path.join(os.path.dirname(convert.TOKENIZE), "run_model")
+SPECIAL = ["<|endoftext|>", "<|user|>", "<s>", "</s>"]
+
+
+def make_tokenizers(scratch):
+    made = {}
+    for kind in ("bpe", "spm"):
+        os.mkdir(f"{scratch}/{kind}")
+    n = byte_level(f"{scratch}/bpe", "gpt-2", 400, SPECIAL,
+                   config={"bos_token": "<s>", "eos_token": "</s>", "tokenizer_class": "GPT2Tokenizer"})
+    made["bpe"] = (f"{scratch}/bpe", n)
+    made["spm"] = (f"{scratch}/spm", sentencepiece(f"{scratch}/spm", 600, keep_model=True))
+    return made
+
+
+def upstream(jobs):
+    lines = "".join(f"{facts['pre']} {folder} {folder}.theirs {' '.join(facts['types'])}\n"
+                    for folder, facts in jobs.values())
+    p = subprocess.run([sys.executable, f"{HERE}/convert_upstream.py", "--list"], input=lines.encode(),
+                       stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if p.returncode == 77:
+        convert.skip("there is no torch for upstream's converter (Debian package python3-torch)")
+    if os.environ.get("SINTRA_TRACE"):
+        sys.stderr.write(p.stderr.decode())
+    told = dict(line.split(" ", 1) for line in p.stdout.decode().splitlines() if " " in line)
+    return {name: told.get(folder, p.stderr.decode()[-600:]) for name, (folder, _) in jobs.items()}
+
+
+def compare(folder, kind, facts):
+    ours, theirs = f"{folder}.ours.{kind}", f"{folder}.theirs.{kind}"
+    p = convert.run([convert.SINTRA, "convert", folder, "-o", ours, "--type", kind.upper()])
+    if p.returncode != 0:
+        return [f"sintra convert: {p.stderr.decode()[-600:]}"]
+    wrong, a, b = [], convert.GGUFReader(ours), convert.GGUFReader(theirs)
+    convert.compare_keys(a, b, facts, wrong)
+    convert.compare_tensors(a, b, facts, wrong)
+    return wrong
+
+
+def runs(folder, kind):
+    p = convert.run([RUN, f"{folder}.ours.{kind}"], timeout=60)
+    return [] if p.returncode == 0 else [(p.stdout + p.stderr).decode()[-500:]]
+
+
+def main():
+    if not os.access(RUN, os.X_OK):
+        convert.skip(f"{RUN} is not built")
+    wanted, tally, jobs = sys.argv[1:] or list(CASES), [0, 0], {}
+    with tempfile.TemporaryDirectory() as scratch:
+        tokenizers = make_tokenizers(scratch)
+        for name in wanted:
+            folder = f"{scratch}/{name}"
+            os.mkdir(folder)
+            jobs[name] = folder, build(name, folder, tokenizers, save_weights, write_json)
+        told = upstream(jobs)
+        for name, (folder, facts) in jobs.items():
+            for kind in facts["types"]:
+                wrong = compare(folder, kind, facts) if told[name] == "ok" else [f"upstream: {told[name]}"]
+                convert.report(f"{name} as {kind}", wrong, tally)
+                if not wrong and facts["runs"]:
+                    convert.report(f"{name} in libllama", runs(folder, kind), tally)
+    print(f"{tally[0]} passed, {tally[1]} failed")
+    return tally[1] > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
