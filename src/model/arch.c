@@ -9,7 +9,14 @@
 #include "base/banned.h"
 
 /* In order of how often their models are used. */
-#define ARCH_LIST(X) X(llama) X(mistral) X(mixtral) X(qwen2) X(qwen2moe) X(qwen3) X(qwen3moe)
+/* clang-format off */
+#define ARCH_LIST(X)                                                                               \
+    X(llama) X(mistral) X(mixtral) X(qwen2) X(qwen2moe) X(qwen3) X(qwen3moe) X(gemma) X(gemma2)    \
+    X(gemma3) X(phi2) X(phi3) X(gpt2) X(gptneox) X(starcoder) X(bloom) X(mpt) X(stablelm)          \
+    X(falcon) X(starcoder2) X(cohere) X(cohere2) X(nemotron) X(olmo) X(olmo2) X(olmo3) X(olmoe)    \
+    X(granite) X(granitemoe) X(minicpm) X(deepseek2) X(deepseek3) X(internlm2) X(exaone) X(glm4)   \
+    X(mamba)
+/* clang-format on */
 
 #define ARCH_DECLARE(name) extern const struct arch arch_##name;
 ARCH_LIST(ARCH_DECLARE)
@@ -149,9 +156,15 @@ static int set_sliding(struct gguf_kvs *k, const struct config *c, const struct 
 {
     uint8_t flags[MODEL_LAYERS_MAX];
     const json_t *types = json_object_get(c->fields, "layer_types");
-    if (!types || json_is_null(types))
+    uint32_t period = c->arch->sliding_period;
+    bool stated = types && !json_is_null(types);
+    if (!stated && period == 0)
         return 0;
     for (uint32_t i = 0; i < c->layers; i++) {
+        if (!stated) {
+            flags[i] = (i + 1) % period != 0;
+            continue;
+        }
         const char *type = json_string_value(json_array_get(types, i));
         if (!type)
             return err_set(e, ERR_INPUT, "compare config.json with the one of the original model",

@@ -156,12 +156,14 @@ struct arch_key {
 #define ARCH_KEYS_END {KEY_END, NULL, NULL}
 /* clang-format on */
 
-/* A key that only models of one vocabulary size get; 0: of any. */
+/* A key that only models of one vocabulary size get; 0: of any. With a text it is the id of that
+ * token, if the model has it and has no such key yet. */
 struct arch_quirk {
     uint32_t vocab_size;
     const char *key;
     bool is_bool;
     uint32_t value;
+    const char *text;
 };
 
 struct config;
@@ -174,13 +176,14 @@ struct arch {
     const struct arch_quirk *quirks;   /* ends with key == NULL; may be NULL */
     /* What config.json may leave out, as a JSON object with ' for ". */
     const char *defaults;
-    const char *acts;      /* activations that libllama has for it; NULL: silu */
-    const char *strip;     /* beginnings of stored names that may be missing, '|' between */
-    bool head_dim_derived; /* head_dim counts as a field though config.json has none */
-    bool ffn_derived;      /* intermediate_size left out or null is 4 × hidden */
-    bool bare;             /* no attention at all */
-    bool by_layer;         /* heads and sizes may be lists of one number per block */
-    bool space_prefix_key; /* add_prefix_space of tokenizer_config.json is written */
+    const char *acts;        /* activations that libllama has for it; NULL: silu */
+    const char *strip;       /* beginnings of stored names that may be missing, '|' between */
+    bool head_dim_derived;   /* head_dim counts as a field though config.json has none */
+    bool ffn_derived;        /* intermediate_size left out or null is 4 × hidden */
+    bool bare;               /* no attention at all */
+    bool by_layer;           /* heads and sizes may be lists of one number per block */
+    uint32_t sliding_period; /* without layer_types every so manieth block sees everything */
+    bool space_prefix_key;   /* add_prefix_space of tokenizer_config.json is written */
     /* Fields that follow from others by more than an expression. May be NULL. */
     int (*derive)(struct config *c, struct err *e);
 };
@@ -190,5 +193,8 @@ extern const struct arch_key arch_llama_keys[], arch_base_keys[];
 extern const struct arch_quirk arch_llama_quirks[];
 
 const struct arch *arch_find(const char *hf_name); /* NULL when unknown */
+/* Why an architecture that llama.cpp's converter knows has no table here; NULL when it does not
+ * know it either. */
+const char *arch_reason(const char *hf_name);
 
 #endif

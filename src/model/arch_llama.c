@@ -34,9 +34,9 @@ const struct arch_key arch_llama_keys[] = {
 
 /* CodeLlama's end of infill, and Granite's small models, whose tokenizer adds no BOS. */
 const struct arch_quirk arch_llama_quirks[] = {
-    {32016, "tokenizer.ggml.eot_token_id", false, 32010},
-    {49152, "tokenizer.ggml.add_bos_token", true, 0},
-    {0, NULL, false, 0},
+    {32016, "tokenizer.ggml.eot_token_id", false, 32010, NULL},
+    {49152, "tokenizer.ggml.add_bos_token", true, 0, NULL},
+    {0, NULL, false, 0, NULL},
 };
 
 const struct arch arch_llama = {

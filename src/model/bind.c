@@ -383,13 +383,14 @@ static int bind_one(struct binding *b, const struct safetensors *s,
     bool known = map_get_str(&b->by_pattern, pattern, &row);
     xfree(pattern);
     xfree(plain);
+    int64_t predicted = json_opt_i64(b->c->fields, "num_nextn_predict_layers", 0);
+    if (f.layer >= (long)b->c->layers && f.layer < (long)b->c->layers + predicted)
+        return 0; /* multi-token prediction, which libllama does not need */
     if (!known)
         return unknown_tensor(b, s, t->name, e);
     f.row = &b->c->arch->tensors[row];
     if (f.layer < (long)b->c->layers)
         return bind_row(b, &f, e);
-    if (f.layer < (long)b->c->layers + json_opt_i64(b->c->fields, "num_nextn_predict_layers", 0))
-        return 0; /* multi-token prediction, which libllama does not run */
     return err_set(e, ERR_INPUT,
                    "config.json and the weights are of different models; fetch both again",
                    "tensor %.200s in %s belongs to block %ld, but config.json says %u blocks "
@@ -493,21 +494,37 @@ static int check_complete(const struct binding *b, struct err *e)
 /* ---- all of it
  * ---------------------------------------------------------------------------------- */
 
-static int add_rope_factors(struct model *m, const struct config *c, struct err *e)
+static int add_factors(struct model *m, const char *name, const float *factors, uint64_t n,
+                       struct err *e)
 {
-    if (c->rope != ROPE_SCALING_LLAMA3)
-        return 0;
-    uint64_t n = c->head_dim / 2;
-    float *factors = arena_alloc(&m->arena, n * sizeof *factors);
-    if (rope_factors(c, factors, e))
-        return -1;
-    struct model_tensor t = {
-        .name = "rope_freqs.weight", .dtype = DT_F32, .shape = {1, {n, 1, 1, 1}}};
-    struct model_part part = {.data = (const uint8_t *)factors,
-                              .bytes = n * sizeof *factors,
-                              .stored_name = "rope_freqs.weight"};
+    struct model_tensor t = {.name = name, .dtype = DT_F32, .shape = {1, {n, 1, 1, 1}}};
+    struct model_part part = {
+        .data = (const uint8_t *)factors, .bytes = n * sizeof *factors, .stored_name = name};
     struct model_source s = model_source_whole(m, &part, &t);
     return model_add_tensor(m, &t, &s, e);
+}
+
+static int add_rope_factors(struct model *m, const struct config *c, struct err *e)
+{
+    double part = c->rotary > 0 && c->rotary <= 1 ? c->rotary : 1;
+    uint64_t n =
+        c->rope == ROPE_SCALING_LONGROPE ? (uint64_t)(part * c->head_dim) / 2 : c->head_dim / 2;
+    if (c->rope == ROPE_SCALING_LLAMA3) {
+        float *factors = arena_alloc(&m->arena, n * sizeof *factors);
+        return rope_factors(c, factors, e) || add_factors(m, "rope_freqs.weight", factors, n, e)
+                   ? -1
+                   : 0;
+    }
+    if (c->rope == ROPE_SCALING_LONGROPE) {
+        float *far = arena_alloc(&m->arena, n * sizeof *far);
+        float *near = arena_alloc(&m->arena, n * sizeof *near);
+        return rope_list(c, "long_factor", far, n, e) || rope_list(c, "short_factor", near, n, e) ||
+                       add_factors(m, "rope_factors_long.weight", far, n, e) ||
+                       add_factors(m, "rope_factors_short.weight", near, n, e)
+                   ? -1
+                   : 0;
+    }
+    return 0;
 }
 
 static int compare_stored(const void *a, const void *b)

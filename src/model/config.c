@@ -326,16 +326,21 @@ void config_release(struct config *c)
 
 static int unsupported(const char *where, const char *name, struct err *e)
 {
-    struct buf list;
-    buf_init(&list, 400);
-    for (const char *const *a = model_architectures(); *a; a++)
-        buf_addf(&list, "%s%s", list.len ? ", " : "", *a);
-    err_set(e, ERR_UNSUPPORTED,
-            "convert the folder to GGUF with another tool and give that: any GGUF can be quantized",
-            "%s: architecture \"%.100s\" is not supported; supported are %s", where, name,
-            buf_str(&list));
-    buf_release(&list);
-    return -1;
+    const char *reason = arch_reason(name);
+    size_t n = 0;
+    while (model_architectures()[n])
+        n++;
+    if (reason)
+        return err_set(e, ERR_UNSUPPORTED,
+                       "convert it with convert_hf_to_gguf.py of llama.cpp and give the GGUF: any "
+                       "GGUF can be quantized",
+                       "%s: architecture \"%.100s\" cannot be converted: %s", where, name, reason);
+    return err_set(e, ERR_UNSUPPORTED,
+                   "if another tool makes a GGUF of it, give that: any GGUF can be quantized",
+                   "%s: architecture \"%.100s\" is neither among the %zu that can be converted "
+                   "(LlamaForCausalLM, Qwen3ForCausalLM, ..., see docs/conversion.md) nor known to "
+                   "llama.cpp 0.5.0",
+                   where, name, n);
 }
 
 int config_read(struct config *c, const json_t *doc, const char *where, struct err *e)

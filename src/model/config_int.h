@@ -58,6 +58,11 @@ int expr_view(const struct expr *x, const char *view, const struct model_part *w
  * or NULL for other kinds of scaling. */
 int rope_set(struct gguf_kvs *k, const struct config *c, struct err *e);
 int rope_factors(const struct config *c, float *factors, struct err *e);
+/* longrope: what attention is scaled by beyond the original context, as the field
+ * sintra_attn_factor; and one of its two lists, `n` factors. */
+int rope_attention_factor(struct config *c, struct err *e);
+void rope_set_attention(struct gguf_kvs *k, const struct config *c);
+int rope_list(const struct config *c, const char *key, float *factors, size_t n, struct err *e);
 
 /* arch.c: metadata keys of the architecture, in the order of llama.cpp's converter. */
 int arch_set_keys(struct gguf_kvs *k, const struct config *c, struct err *e);

@@ -58,6 +58,7 @@ static int open_with_config(struct model *m, const struct config *c, const json_
         return -1;
     describe(m, c);
     gguf_set_str(&m->kvs, "general.architecture", c->arch->gguf_name);
+    rope_set_attention(&m->kvs, c);
     if (general_set(m, doc, e) || arch_set_keys(&m->kvs, c, e) || vocab_set(m, c, doc, e))
         return -1;
     m->desc.name = gguf_get_str(&m->kvs, "general.name");

@@ -91,7 +91,8 @@ int model_find(const struct model *m, const char *name);
 int model_rows(const struct model *m, int i, uint64_t row0, uint64_t rows, float *dst,
                struct err *e);
 /* The stored bytes of those rows if they can be copied as they are into a GGUF tensor of dtype
- * (same type, no transform) and are contiguous; else NULL. */
+ * (same type, no transform) and are contiguous; else NULL. Inside a matrix (ne[0] × ne[1]) rows are
+ * contiguous in all of a tensor's matrices or in none. */
 const void *model_rows_raw(const struct model *m, int i, enum dtype dtype, uint64_t row0,
                            uint64_t rows);
 /* Hint that rows will / won't be needed (page cache, keeps RSS of mapped input low). */

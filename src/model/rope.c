@@ -119,3 +119,47 @@ int rope_factors(const struct config *c, float *factors, struct err *e)
     }
     return 0;
 }
+
+/* Long context by two lists of factors (Phi 3): attention is scaled by sqrt(1 + ln(s) / ln(c)), s
+ * being how far the context c was stretched. */
+int rope_attention_factor(struct config *c, struct err *e)
+{
+    if (c->rope != ROPE_SCALING_LONGROPE)
+        return 0;
+    double original;
+    if (json_need_real(c->fields, "original_max_position_embeddings", c->where, &original, e))
+        return -1;
+    if (!(original > 1))
+        return err_set(e, ERR_INPUT, NULL, "%s: original_max_position_embeddings is out of range",
+                       c->where);
+    double scale = c->context / original;
+    double factor = scale > 1 ? sqrt(1 + log(scale) / log(original)) : 1;
+    json_object_set_new(c->fields, "sintra_attn_factor", json_real(factor));
+    return 0;
+}
+
+/* Stands before all other keys, since it comes with the two tensors. */
+void rope_set_attention(struct gguf_kvs *k, const struct config *c)
+{
+    const json_t *factor = json_object_get(c->fields, "sintra_attn_factor");
+    if (json_is_number(factor))
+        set_real(k, c, "scaling.attn_factor", json_number_value(factor));
+}
+
+int rope_list(const struct config *c, const char *key, float *factors, size_t n, struct err *e)
+{
+    const json_t *list = json_object_get(c->rope_object, key);
+    if (json_array_size(list) != n)
+        return err_set(e, ERR_INPUT, "compare config.json with the one of the original model",
+                       "%s: RoPE scaling needs %zu numbers in %s, found %zu", c->where, n, key,
+                       json_array_size(list));
+    for (size_t i = 0; i < n; i++) {
+        const json_t *v = json_array_get(list, i);
+        double x = json_is_number(v) ? json_number_value(v) : 0;
+        if (!(x > 0) || !isfinite(x))
+            return err_set(e, ERR_INPUT, "compare config.json with the one of the original model",
+                           "%s: RoPE scaling: number %zu of %s is not positive", c->where, i, key);
+        factors[i] = (float)x;
+    }
+    return 0;
+}

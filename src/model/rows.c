@@ -215,6 +215,19 @@ int model_rows(const struct model *m, int i, uint64_t row0, uint64_t rows, float
     return 0;
 }
 
+/* Either all matrices of a tensor can be copied as they are stored, or none. */
+static bool is_plain(const struct model_tensor *t, const struct model_source *s, enum dtype dtype)
+{
+    uint64_t matrix = t->shape.ne[0] * t->shape.ne[1];
+    for (size_t k = 0; k < s->n_parts; k++) {
+        const struct model_part *p = &s->parts[k];
+        if (p->dtype != dtype || p->n_axes != 1 || p->axes[0].stride != 1 ||
+            (s->n_parts > 1 && p->elements % matrix != 0))
+            return false;
+    }
+    return s->math == MATH_NONE;
+}
+
 const void *model_rows_raw(const struct model *m, int i, enum dtype dtype, uint64_t row0,
                            uint64_t rows)
 {
@@ -225,8 +238,7 @@ const void *model_rows_raw(const struct model *m, int i, enum dtype dtype, uint6
     uint64_t at = row0 * t->shape.ne[0], n = rows * t->shape.ne[0], take, bytes, run;
     size_t k = 0;
     const struct model_part *p = next_part(s, &k, &at, n, &take);
-    if (!p || take < n || p->dtype != dtype || s->math != MATH_NONE || p->n_axes != 1 ||
-        p->axes[0].stride != 1)
+    if (!p || take < n || !is_plain(t, s, dtype))
         return NULL;
     /* Not what it was: model_rows then says so. */
     if (at == 0 && p->map && fs_map_check(p->map, NULL))

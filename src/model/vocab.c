@@ -321,6 +321,18 @@ static int check_model(struct vocab *v, struct err *e)
     return 0;
 }
 
+static void set_quirk(struct vocab *v, const struct arch_quirk *q)
+{
+    struct gguf_kvs *k = &v->m->kvs;
+    uint32_t id = q->value;
+    if (q->text && (gguf_kvs_find(k, q->key) || !vocab_id(v, q->text, &id)))
+        return;
+    if (q->is_bool)
+        gguf_set_bool(k, q->key, id != 0);
+    else if (id < v->n)
+        gguf_set_u32(k, q->key, id);
+}
+
 static int fill(struct vocab *v, struct err *e)
 {
     if (check_model(v, e) || put_vocabulary(v, e) || put_added(v, e))
@@ -333,14 +345,9 @@ static int fill(struct vocab *v, struct err *e)
         return -1;
     if (vocab_set_special(v, e) || vocab_set_templates(v, e))
         return -1;
-    for (const struct arch_quirk *q = v->c->arch->quirks; q && q->key; q++) {
-        if (q->vocab_size && q->vocab_size != v->c->vocab_size)
-            continue;
-        if (q->is_bool)
-            gguf_set_bool(&v->m->kvs, q->key, q->value != 0);
-        else
-            gguf_set_u32(&v->m->kvs, q->key, q->value);
-    }
+    for (const struct arch_quirk *q = v->c->arch->quirks; q && q->key; q++)
+        if (q->vocab_size == 0 || q->vocab_size == v->c->vocab_size)
+            set_quirk(v, q);
     return 0;
 }
 

@@ -80,6 +80,350 @@ def qwen3moe():
             llama_like({**norms, **moe}, MLP, q=128, kv=64), {})
 
 
+NORMS_4 = {"pre_feedforward_layernorm.weight": (H,), "post_feedforward_layernorm.weight": (H,)}
+HEAD_NORMS = {"self_attn.q_norm.weight": (HEAD,), "self_attn.k_norm.weight": (HEAD,)}
+SPM = {"tokenizer": "spm"}
+
+
+@case
+def gemma():
+    return "GemmaForCausalLM", dict(SMALL, head_dim=HEAD), llama_like(head=False), {**SPM, "dtype": "F16"}
+
+
+@case
+def gemma2():
+    return "Gemma2ForCausalLM", dict(SMALL, head_dim=32), llama_like(NORMS_4, head=False, q=128, kv=64), SPM
+
+
+@case
+def gemma3():
+    return ("Gemma3ForCausalLM", dict(SMALL, head_dim=HEAD), llama_like({**NORMS_4, **HEAD_NORMS}, head=False),
+            {**SPM, "config": "Gemma3TextConfig"})
+
+
+@case
+def gemma3_wrapped():
+    """The text model of one that also sees; its other tensors are left out."""
+    text = {f"language_model.{n}": s for n, s in llama_like({**NORMS_4, **HEAD_NORMS}, head=False).items()}
+    return ("Gemma3ForConditionalGeneration",
+            {"text_config": dict(SMALL, head_dim=HEAD, model_type="gemma3_text", rope_scaling={
+                "rope_type": "linear", "factor": 8.0}), "model_type": "gemma3"},
+            {**text, "multi_modal_projector.mm_input_projection_weight": (8, 8)}, {**SPM, "plain": True,
+             "vocab_in": "text_config"})
+
+
+def linear(name, rows, cols):
+    return {f"{name}.weight": (rows, cols), f"{name}.bias": (rows,)}
+
+
+def norm(name):
+    return {f"{name}.weight": (H,), f"{name}.bias": (H,)}
+
+
+@case
+def phi2():
+    block = {**norm("input_layernorm"), **linear("self_attn.dense", H, Q), **linear("mlp.fc1", 4 * H, H),
+             **linear("mlp.fc2", H, 4 * H)}
+    for x in "qkv":
+        block |= linear(f"self_attn.{x}_proj", Q, H)
+    return ("PhiForCausalLM", dict(SMALL, intermediate_size=4 * H, num_key_value_heads=4, partial_rotary_factor=0.5),
+            {"model.embed_tokens.weight": ("vocab", H), **norm("model.final_layernorm"), **linear("lm_head", "vocab", H),
+             **layers("model.layers.", 2, block)}, {})
+
+
+def phi3_tensors():
+    return llama_like({"self_attn.qkv_proj.weight": (Q + 2 * KV, H), "mlp.gate_up_proj.weight": (2 * F, H)},
+                      ("self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight",
+                       "mlp.gate_proj.weight", "mlp.up_proj.weight"))
+
+
+@case
+def phi4():
+    return "Phi3ForCausalLM", dict(SMALL, pad_token_id=1), phi3_tensors(), {}
+
+
+@case
+def microsoft_long_context():
+    scaling = {"type": "longrope", "long_factor": [1.0 + i / 7 for i in range(8)], "short_factor": [1.0] * 8}
+    return ("Phi3ForCausalLM", dict(SMALL, max_position_embeddings=4096, original_max_position_embeddings=256,
+                                    rope_scaling=scaling, pad_token_id=1, sliding_window=64), phi3_tensors(), {})
+
+
+GPT = dict(n_embd=H, n_layer=2, n_head=4, n_positions=128, n_ctx=128)
+
+
+@case
+def gpt2():
+    def conv(name, rows, cols):
+        return {f"{name}.weight": (rows, cols), f"{name}.bias": (cols,)}
+
+    block = {**norm("ln_1"), **conv("attn.c_attn", H, 3 * H), **conv("attn.c_proj", H, H), **norm("ln_2"),
+             **conv("mlp.c_fc", H, 4 * H), **conv("mlp.c_proj", 4 * H, H)}
+    return ("GPT2LMHeadModel", GPT, {"wte.weight": ("vocab", H), "wpe.weight": (128, H), **norm("ln_f"),
+                                     **layers("h.", 2, block)}, {"config": "GPT2Config", "dtype": "F32"})
+
+
+@case
+def starcoder():
+    block = {**norm("ln_1"), **linear("attn.c_attn", H + 2 * HEAD, H), **linear("attn.c_proj", H, H), **norm("ln_2"),
+             **linear("mlp.c_fc", 4 * H, H), **linear("mlp.c_proj", H, 4 * H)}
+    return ("GPTBigCodeForCausalLM", GPT,
+            {"transformer.wte.weight": ("vocab", H), "transformer.wpe.weight": (128, H), **norm("transformer.ln_f"),
+             **layers("transformer.h.", 2, block)}, {})
+
+
+@case
+def gptneox():
+    block = {**norm("input_layernorm"), **norm("post_attention_layernorm"),
+             **linear("attention.query_key_value", 3 * H, H), **linear("attention.dense", H, H),
+             **linear("mlp.dense_h_to_4h", F, H), **linear("mlp.dense_4h_to_h", H, F)}
+    return ("GPTNeoXForCausalLM", dict(SMALL),
+            {"gpt_neox.embed_in.weight": ("vocab", H), "embed_out.weight": ("vocab", H),
+             **norm("gpt_neox.final_layer_norm"), **layers("gpt_neox.layers.", 2, block)}, {"dtype": "F16", "apart": ["general.file_type"]})
+
+
+@case
+def bloom():
+    block = {**norm("input_layernorm"), **norm("post_attention_layernorm"),
+             **linear("self_attention.query_key_value", 3 * H, H), **linear("self_attention.dense", H, H),
+             **linear("mlp.dense_h_to_4h", 4 * H, H), **linear("mlp.dense_4h_to_h", H, 4 * H)}
+    return ("BloomForCausalLM", dict(hidden_size=H, n_layer=2, n_head=4, seq_length=128),
+            {"transformer.word_embeddings.weight": ("vocab", H), **norm("transformer.word_embeddings_layernorm"),
+             **norm("transformer.ln_f"), **layers("transformer.h.", 2, block)}, {})
+
+
+@case
+def mpt():
+    block = {"norm_1.weight": (H,), "norm_2.weight": (H,), "attn.Wqkv.weight": (3 * H, H),
+             "attn.out_proj.weight": (H, H), "ffn.up_proj.weight": (4 * H, H), "ffn.down_proj.weight": (H, 4 * H)}
+    return ("MPTForCausalLM", dict(d_model=H, n_layers=2, n_heads=4, max_seq_len=128,
+                                   attn_config={"alibi": True, "alibi_bias_max": 8, "clip_qkv": None}),
+            {"transformer.wte.weight": ("vocab", H), "transformer.norm_f.weight": (H,),
+             **layers("transformer.blocks.", 2, block)}, {"config": "MptConfig", "apart": ["general.file_type"]})
+
+
+@case
+def stablelm():
+    t = llama_like({**norm("input_layernorm"), **norm("post_attention_layernorm"), **BIASES})
+    return "StableLmForCausalLM", dict(SMALL, use_qkv_bias=True), {**t, "model.norm.bias": (H,)}, {}
+
+
+@case
+def stablelm_12b():
+    heads = {f"self_attn.{x}_layernorm.norms.{i}.weight": (HEAD,) for x, n in (("q", 4), ("k", 2)) for i in range(n)}
+    t = llama_like({**norm("input_layernorm"), **heads}, ("post_attention_layernorm.weight",))
+    return ("StableLmForCausalLM", dict(SMALL, qk_layernorm=True, use_parallel_residual=True),
+            {**t, "model.norm.bias": (H,)}, {"upstream_fails": True})
+
+
+def falcon_tensors(norms, kv):
+    block = {"self_attention.query_key_value.weight": (H + 2 * kv * HEAD, H), "self_attention.dense.weight": (H, H),
+             "mlp.dense_h_to_4h.weight": (4 * H, H), "mlp.dense_4h_to_h.weight": (H, 4 * H)}
+    for n in norms:
+        block |= norm(n)
+    return {"transformer.word_embeddings.weight": ("vocab", H), **norm("transformer.ln_f"),
+            **layers("transformer.h.", 2, block)}
+
+
+@case
+def falcon_7b():
+    return ("FalconForCausalLM", dict(hidden_size=H, num_hidden_layers=2, num_attention_heads=4, num_kv_heads=1),
+            falcon_tensors(["input_layernorm"], 1), {})
+
+
+@case
+def falcon_40b():
+    return ("FalconForCausalLM", dict(hidden_size=H, num_hidden_layers=2, num_attention_heads=4, num_kv_heads=2,
+                                      new_decoder_architecture=True), falcon_tensors(["ln_attn", "ln_mlp"], 2), {})
+
+
+@case
+def starcoder2():
+    block = {**norm("input_layernorm"), **norm("post_attention_layernorm"), **linear("self_attn.q_proj", Q, H),
+             **linear("self_attn.k_proj", KV, H), **linear("self_attn.v_proj", KV, H),
+             **linear("self_attn.o_proj", H, Q), **linear("mlp.c_fc", F, H), **linear("mlp.c_proj", H, F)}
+    return ("Starcoder2ForCausalLM", dict(SMALL),
+            {"model.embed_tokens.weight": ("vocab", H), **norm("model.norm"), **layers("model.layers.", 2, block)}, {})
+
+
+@case
+def cohere():
+    t = llama_like({"self_attn.q_norm.weight": (4, HEAD), "self_attn.k_norm.weight": (2, HEAD)},
+                   ("post_attention_layernorm.weight",), head=False)
+    return "CohereForCausalLM", dict(SMALL, use_qk_norm=True, model_max_length=512), t, {"runs": False}
+
+
+@case
+def cohere_35b():
+    return ("CohereForCausalLM", dict(SMALL),
+            llama_like(drop=("post_attention_layernorm.weight",), head=False), {})
+
+
+@case
+def cohere2():
+    return ("Cohere2ForCausalLM", dict(SMALL, head_dim=HEAD, rotary_pct=1.0),
+            llama_like(drop=("post_attention_layernorm.weight",), head=False), {})
+
+
+@case
+def nemotron():
+    t = llama_like({**norm("input_layernorm"), **norm("post_attention_layernorm")}, ("mlp.gate_proj.weight",))
+    return "NemotronForCausalLM", dict(SMALL, head_dim=HEAD), {**t, "model.norm.bias": (H,)}, SPM
+
+
+@case
+def olmo():
+    t = llama_like(drop=("input_layernorm.weight", "post_attention_layernorm.weight"))
+    del t["model.norm.weight"]
+    return "OlmoForCausalLM", dict(SMALL, clip_qkv=8.0), t, {}
+
+
+OLMO2 = {"post_feedforward_layernorm.weight": (H,), "self_attn.q_norm.weight": (Q,), "self_attn.k_norm.weight": (KV,)}
+
+
+@case
+def olmo2():
+    return "Olmo2ForCausalLM", dict(SMALL), llama_like(OLMO2, ("input_layernorm.weight",)), {}
+
+
+@case
+def olmo3():
+    return ("Olmo3ForCausalLM", dict(SMALL, num_hidden_layers=5, sliding_window=32),
+            llama_like(OLMO2, ("input_layernorm.weight",), n=5), {})
+
+
+@case
+def olmoe():
+    moe = {"self_attn.q_norm.weight": (Q,), "self_attn.k_norm.weight": (Q,), "mlp.gate.weight": (4, H),
+           **experts(4, F)}
+    return ("OlmoeForCausalLM", dict(SMALL, num_key_value_heads=4, num_experts=4, num_experts_per_tok=2), llama_like(moe, MLP, kv=Q), {})
+
+
+GRANITE = dict(embedding_multiplier=12.0, logits_scaling=8.0, residual_multiplier=0.22, attention_multiplier=0.0625)
+
+
+@case
+def granite():
+    return "GraniteForCausalLM", dict(SMALL, **GRANITE), llama_like(), {}
+
+
+@case
+def granitemoe():
+    moe = {"block_sparse_moe.router.layer.weight": (4, H), "block_sparse_moe.input_linear.weight": (4, 2 * F, H),
+           "block_sparse_moe.output_linear.weight": (4, H, F)}
+    return "GraniteMoeForCausalLM", dict(SMALL, num_local_experts=4, **GRANITE), llama_like(moe, MLP), {}
+
+
+@case
+def granitemoe_shared():
+    moe = {"block_sparse_moe.router.layer.weight": (4, H), "block_sparse_moe.input_linear.weight": (4, 2 * F, H),
+           "block_sparse_moe.output_linear.weight": (4, H, F), "shared_mlp.input_linear.weight": (80, H),
+           "shared_mlp.output_linear.weight": (H, 40)}
+    return ("GraniteMoeSharedForCausalLM", dict(SMALL, num_local_experts=4, shared_intermediate_size=40, **GRANITE),
+            llama_like(moe, MLP), {"dtype": "F16"})
+
+
+@case
+def minicpm():
+    return ("MiniCPMForCausalLM", dict(SMALL, scale_emb=12, scale_depth=1.4, dim_model_base=32, rms_norm_eps=1e-5,
+                                       model_type="minicpm"), llama_like(head=False), {**SPM, "plain": True})
+
+
+def mla(dense, moe, q_lora, bias):
+    nope, rope, v, rank = 16, 8, 24, 32
+    block = {"input_layernorm.weight": (H,), "post_attention_layernorm.weight": (H,),
+             "self_attn.kv_a_proj_with_mqa.weight": (rank + rope, H), "self_attn.kv_a_layernorm.weight": (rank,),
+             "self_attn.kv_b_proj.weight": (4 * (nope + v), rank), "self_attn.o_proj.weight": (H, 4 * v)}
+    if q_lora:
+        block |= {"self_attn.q_a_proj.weight": (q_lora, H), "self_attn.q_a_layernorm.weight": (q_lora,),
+                  "self_attn.q_b_proj.weight": (4 * (nope + rope), q_lora)}
+    else:
+        block["self_attn.q_proj.weight"] = (4 * (nope + rope), H)
+    t = {"model.embed_tokens.weight": ("vocab", H), "model.norm.weight": (H,), "lm_head.weight": ("vocab", H)}
+    for i in range(dense + moe):
+        if i < dense:
+            ffn = {"mlp.gate_proj.weight": (F, H), "mlp.up_proj.weight": (F, H), "mlp.down_proj.weight": (H, F)}
+        else:
+            ffn = {"mlp.gate.weight": (4, H), **experts(4, 48), "mlp.shared_experts.gate_proj.weight": (96, H),
+                   "mlp.shared_experts.up_proj.weight": (96, H), "mlp.shared_experts.down_proj.weight": (H, 96)}
+            if bias:
+                ffn["mlp.gate.e_score_correction_bias"] = (4,)
+        t |= {f"model.layers.{i}.{n}": s for n, s in {**block, **ffn}.items()}
+    fields = dict(SMALL, num_key_value_heads=4, num_hidden_layers=dense + moe, qk_nope_head_dim=nope,
+                  qk_rope_head_dim=rope, v_head_dim=v, kv_lora_rank=rank, q_lora_rank=q_lora, n_routed_experts=4,
+                  n_shared_experts=2, moe_intermediate_size=48, first_k_dense_replace=dense, num_experts_per_tok=2)
+    return fields, t
+
+
+@case
+def deepseek_v2_lite():
+    fields, t = mla(1, 26, None, False)  # 27 blocks, by which libllama knows it
+    return "DeepseekV2ForCausalLM", dict(fields, scoring_func="softmax", rope_scaling={
+        "type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "beta_fast": 32, "beta_slow": 1,
+        "mscale": 0.707, "mscale_all_dim": 0.707}), t, {}
+
+
+@case
+def deepseek_v3():
+    """With a block of multi-token prediction, which is left out."""
+    fields, t = mla(1, 2, 24, True)
+    mtp = {n.replace("layers.2.", "layers.3."): s for n, s in t.items() if "layers.2." in n}
+    return ("DeepseekV3ForCausalLM", dict(fields, n_group=2, topk_group=1, scoring_func="sigmoid",
+                                          num_nextn_predict_layers=1),
+            {**t, **mtp, "model.layers.3.eh_proj.weight": (H, 2 * H)}, {})
+
+
+@case
+def internlm2():
+    block = {"attention_norm.weight": (H,), "ffn_norm.weight": (H,), "attention.wqkv.weight": (Q + 2 * KV, H),
+             "attention.wo.weight": (H, Q), "feed_forward.w1.weight": (F, H), "feed_forward.w3.weight": (F, H),
+             "feed_forward.w2.weight": (H, F)}
+    return ("InternLM2ForCausalLM", dict(SMALL, rms_norm_eps=1e-5, rope_theta=1000000, model_type="internlm2"),
+            {"model.tok_embeddings.weight": ("vocab", H), "model.norm.weight": (H,), "output.weight": ("vocab", H),
+             **layers("model.layers.", 2, block)},
+            {**SPM, "plain": True, "any_order": True,
+             "apart": ["tokenizer.ggml.add_space_prefix", "tokenizer.ggml.token_type", "tokenizer.ggml.scores"]})
+
+
+@case
+def exaone():
+    block = {"ln_1.weight": (H,), "ln_2.weight": (H,), "attn.attention.q_proj.weight": (Q, H),
+             "attn.attention.k_proj.weight": (KV, H), "attn.attention.v_proj.weight": (KV, H),
+             "attn.attention.out_proj.weight": (H, Q), "mlp.c_fc_0.weight": (F, H), "mlp.c_fc_1.weight": (F, H),
+             "mlp.c_proj.weight": (H, F)}
+    fields = dict(SMALL, num_layers=2, activation_function="silu", layer_norm_epsilon=1e-5, rope_theta=1000000,
+                  model_type="exaone", rope_scaling={"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+                                                     "high_freq_factor": 4.0, "original_max_position_embeddings": 64})
+    del fields["num_hidden_layers"]
+    return ("ExaoneForCausalLM", fields,
+            {"transformer.wte.weight": ("vocab", H), "transformer.ln_f.weight": (H,), "lm_head.weight": ("vocab", H),
+             **layers("transformer.h.", 2, block)}, {"plain": True, "near": ["rope_freqs.weight"],
+                                                        "apart": ["exaone.attention.layer_norm_rms_epsilon"]})
+
+
+@case
+def glm4():
+    t = llama_like({"post_self_attn_layernorm.weight": (H,), "post_mlp_layernorm.weight": (H,), **BIASES,
+                    "mlp.gate_up_proj.weight": (2 * F, H)}, ("mlp.gate_proj.weight", "mlp.up_proj.weight"))
+    return ("Glm4ForCausalLM", dict(SMALL, head_dim=HEAD, attention_bias=True, pad_token_id=1, eos_token_id=3), t,
+            {"any_order": True})
+
+
+@case
+def mamba():
+    inner, rank = 2 * H, 4
+    block = {"norm.weight": (H,), "mixer.in_proj.weight": (2 * inner, H), "mixer.conv1d.weight": (inner, 1, 4),
+             "mixer.conv1d.bias": (inner,), "mixer.x_proj.weight": (rank + 32, inner),
+             **linear("mixer.dt_proj", inner, rank), "mixer.A_log": (inner, 16), "mixer.D": (inner,),
+             "mixer.out_proj.weight": (H, inner)}
+    return ("MambaForCausalLM", dict(hidden_size=H, num_hidden_layers=2, state_size=16, conv_kernel=4,
+                                     intermediate_size=inner, time_step_rank=rank, layer_norm_epsilon=1e-5,
+                                     model_type="mamba"),
+            {"backbone.embeddings.weight": ("vocab", H), "backbone.norm_f.weight": (H,),
+             **layers("backbone.layers.", 2, block)},
+            {"plain": True, "near": ["blk.0.ssm_a", "blk.1.ssm_a"]})
+
+
 # ---- folders -------------------------------------------------------------------------------------
 
 
@@ -102,7 +446,12 @@ def build(name, folder, tokenizers, save_weights, write_json):
     if "tokenizer_config" in facts:
         with open(f"{folder}/tokenizer_config.json", encoding="utf-8") as f:
             write_json(folder, "tokenizer_config.json", {**json.load(f), **facts["tokenizer_config"]})
-    fields = dict(fields, **{facts.get("vocab_field", "vocab_size"): vocab})
+    fields = dict(fields)
+    inner = facts.get("vocab_in")
+    if inner:
+        fields[inner] = dict(fields[inner], vocab_size=vocab)
+    else:
+        fields["vocab_size"] = vocab
     if facts.get("plain"):
         write_json(folder, "config.json", {"architectures": [architecture], **fields})
     else:
@@ -114,4 +463,6 @@ def build(name, folder, tokenizers, save_weights, write_json):
     weights = {n: numbers(s, n, rng, vocab) for n, s in tensors.items()}
     save_weights(folder, weights, facts.get("dtype", "BF16"), shards=facts.get("shards", 1))
     return {"pre": "-" if kind != "bpe" else "gpt-2", "types": facts.get("types", ["bf16"]),
-            "near": facts.get("near", ()), "runs": facts.get("runs", True), "same": facts.get("same", ())}
+            **{k: facts[k] for k in ("near", "runs", "any_order", "upstream_fails") if k in facts},
+            # upstream is told a name of the pre-tokenizer, see convert_upstream.py
+            "apart": ["tokenizer.ggml.pre", *facts.get("apart", ())]}

@@ -25,7 +25,7 @@ def make_tokenizers(scratch):
     made = {}
     for kind in ("bpe", "spm"):
         os.mkdir(f"{scratch}/{kind}")
-    n = byte_level(f"{scratch}/bpe", "gpt-2", 400, SPECIAL,
+    n = byte_level(f"{scratch}/bpe", "gpt-2", 400 - len(SPECIAL), SPECIAL,
                    config={"bos_token": "<s>", "eos_token": "</s>", "tokenizer_class": "GPT2Tokenizer"})
     made["bpe"] = (f"{scratch}/bpe", n)
     made["spm"] = (f"{scratch}/spm", sentencepiece(f"{scratch}/spm", 600, keep_model=True))
@@ -50,6 +50,8 @@ def compare(folder, kind, facts):
     p = convert.run([convert.SINTRA, "convert", folder, "-o", ours, "--type", kind.upper()])
     if p.returncode != 0:
         return [f"sintra convert: {p.stderr.decode()[-600:]}"]
+    if facts.get("upstream_fails"):
+        return []
     wrong, a, b = [], convert.GGUFReader(ours), convert.GGUFReader(theirs)
     convert.compare_keys(a, b, facts, wrong)
     convert.compare_tensors(a, b, facts, wrong)
@@ -74,9 +76,9 @@ def main():
         told = upstream(jobs)
         for name, (folder, facts) in jobs.items():
             for kind in facts["types"]:
-                wrong = compare(folder, kind, facts) if told[name] == "ok" else [f"upstream: {told[name]}"]
+                wrong = compare(folder, kind, facts) if (told[name] == "ok") != bool(facts.get("upstream_fails")) else [f"upstream: {told[name]}"]
                 convert.report(f"{name} as {kind}", wrong, tally)
-                if not wrong and facts["runs"]:
+                if not wrong and facts.get("runs", True):
                     convert.report(f"{name} in libllama", runs(folder, kind), tally)
     print(f"{tally[0]} passed, {tally[1]} failed")
     return tally[1] > 0

@@ -193,12 +193,13 @@ AT_THE_END = ("general.file_type", "general.quantization_version")
 
 
 def compare_keys(ours, theirs, facts, wrong):
-    a = [k for k in ours.fields if not k.startswith("GGUF.")]
-    b = [k for k in theirs.fields if not k.startswith("GGUF.")]
+    apart = facts.get("apart", ())  # keys known to differ
+    a = [k for k in ours.fields if not k.startswith("GGUF.") and k not in apart]
+    b = [k for k in theirs.fields if not k.startswith("GGUF.") and k not in apart]
     order_a, order_b = ([k for k in x if k not in AT_THE_END] for x in (a, b))
     if sorted(a) != sorted(b):
         wrong.append(f"keys: only ours {sorted(set(a) - set(b))}, only theirs {sorted(set(b) - set(a))}")
-    elif order_a != order_b:
+    elif order_a != order_b and not facts.get("any_order"):
         wrong.append(f"order of keys: ours {order_a}, theirs {order_b}")
     for k in a:
         if k in theirs.fields and values(ours.fields[k]) != values(theirs.fields[k]):

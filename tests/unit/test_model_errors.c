@@ -250,10 +250,15 @@ static void test_architectures(void **state)
     (void)state;
     struct hf h;
     hf_init(&h);
-    h.architecture = "GrokForCausalLM";
+    h.architecture = "GrokForCausalLM"; /* llama.cpp has it */
     hf_write_all(&h);
-    hf_refused(&h, ERR_UNSUPPORTED, "GrokForCausalLM", "LlamaForCausalLM", "MistralForCausalLM",
-               "Qwen2ForCausalLM", "Qwen3ForCausalLM");
+    hf_refused(&h, ERR_UNSUPPORTED, "GrokForCausalLM", "tables", "convert_hf_to_gguf.py");
+    h.architecture = "BertModel";
+    hf_write_config(&h);
+    hf_refused(&h, ERR_UNSUPPORTED, "BertModel", "encoder");
+    h.architecture = "Qwen3ForCausalL"; /* nobody has it */
+    hf_write_config(&h);
+    hf_refused(&h, ERR_UNSUPPORTED, "Qwen3ForCausalL\"", "neither", "docs/conversion.md");
     hf_write_text(&h, "config.json", "{\"model_type\":\"llama\"}");
     hf_refused(&h, ERR_INPUT, "architecture");
     hf_release(&h);
