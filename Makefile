@@ -21,6 +21,7 @@ endif
 
 # Set for single objects below; named here so that the environment cannot.
 ISA :=
+TOOL_LIBS :=
 GENERATED :=
 LLAMA_INCLUDE :=
 
@@ -37,7 +38,7 @@ COMPILE   = $(CC) -std=c11 $(WARN) $(CFLAGS) -ffp-contract=off -fvisibility=hidd
 
 LLAMA_LIBS := -L$(LLAMA_DIR)/lib -l:libllama.v0.5.0.so -l:libggml.v0.5.0.so -l:libggml-base.so \
               -Wl,-rpath-link,$(LLAMA_DIR)/lib
-LIBS       := -ljansson -lsqlite3 -lyaml -lcrypto -pthread -lm
+LIBS       := -lcurl -ljansson -lsqlite3 -lyaml -lcrypto -pthread -lm
 RPATH_TREE := -Wl,-rpath,$(abspath $(LLAMA_DIR)/lib)
 RPATH_INST := -Wl,-rpath,'$$ORIGIN/../lib/sintra'
 LINK        = $(CC) $(CFLAGS) $(SANFLAGS) -pthread $(LDFLAGS)
@@ -136,7 +137,10 @@ $(eval $(call one_file_programs,tests,tests/unit,-lcmocka))
 $(eval $(call one_file_programs,oracle,tests/oracle,))
 $(eval $(call one_file_programs,bench,bench,))
 $(eval $(call one_file_programs,fuzz,tests/fuzz,))
-$(eval $(call one_file_programs,tools,tests/tools,))
+$(eval $(call one_file_programs,tools,tests/tools,$$(TOOL_LIBS)))
+
+# The hub of the tests is a server.
+$(BUILD)/tools/hub_server: private TOOL_LIBS := -lmicrohttpd
 
 unit: $(UNIT)
 tools: $(TOOLS)

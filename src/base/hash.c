@@ -1,4 +1,4 @@
-/* SHA-256 (FIPS 180-4) over OpenSSL's EVP, which picks the CPU's SHA instructions.
+/* SHA-256 and SHA-1 (FIPS 180-4) over OpenSSL's EVP, which picks the CPU's SHA instructions.
  *
  * Owns the streaming state until hash_sha256_finish. A failing EVP call can only mean exhausted
  * memory or a broken OpenSSL, and a wrong hash must never be handed out: such a state aborts.
@@ -16,9 +16,13 @@
 #include "base/stop.h"
 #include "base/banned.h"
 
-enum { HASH_BYTES = 32, HASH_CHUNK = 1 << 20 };
+enum { HASH_CHUNK = 1 << 20 };
 
+/* Both states are the same thing; two names keep one from being finished as the other. */
 struct hash_sha256 {
+    EVP_MD_CTX *ctx;
+};
+struct hash_git {
     EVP_MD_CTX *ctx;
 };
 
@@ -26,16 +30,37 @@ static void must(int ok)
 {
     if (ok)
         return;
-    fputs("sintra: OpenSSL refused to compute SHA-256\n", stderr);
+    fputs("sintra: OpenSSL refused to compute a hash\n", stderr);
     abort();
+}
+
+static EVP_MD_CTX *digest_new(const EVP_MD *kind)
+{
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    must(ctx != NULL);
+    must(EVP_DigestInit_ex(ctx, kind, NULL));
+    return ctx;
+}
+
+/* Writes 2n digits and a NUL; frees ctx. */
+static void digest_finish(EVP_MD_CTX *ctx, unsigned n, char *hex)
+{
+    static const char digits[] = "0123456789abcdef";
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned got = 0;
+    must(EVP_DigestFinal_ex(ctx, digest, &got) && got == n);
+    for (unsigned i = 0; i < n; i++) {
+        hex[2 * i] = digits[digest[i] >> 4];
+        hex[2 * i + 1] = digits[digest[i] & 15];
+    }
+    hex[2 * n] = 0;
+    EVP_MD_CTX_free(ctx);
 }
 
 struct hash_sha256 *hash_sha256_new(void)
 {
     struct hash_sha256 *h = xcalloc(1, sizeof(*h));
-    h->ctx = EVP_MD_CTX_new();
-    must(h->ctx != NULL);
-    must(EVP_DigestInit_ex(h->ctx, EVP_sha256(), NULL));
+    h->ctx = digest_new(EVP_sha256());
     return h;
 }
 
@@ -47,16 +72,29 @@ void hash_sha256_add(struct hash_sha256 *h, const void *data, size_t n)
 
 void hash_sha256_finish(struct hash_sha256 *h, char hex[static HASH_HEX_MAX])
 {
-    static const char digits[] = "0123456789abcdef";
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned n = 0;
-    must(EVP_DigestFinal_ex(h->ctx, digest, &n) && n == HASH_BYTES);
-    for (int i = 0; i < HASH_BYTES; i++) {
-        hex[2 * i] = digits[digest[i] >> 4];
-        hex[2 * i + 1] = digits[digest[i] & 15];
-    }
-    hex[2 * HASH_BYTES] = 0;
-    EVP_MD_CTX_free(h->ctx);
+    digest_finish(h->ctx, (HASH_HEX_MAX - 1) / 2, hex);
+    xfree(h);
+}
+
+struct hash_git *hash_git_new(uint64_t bytes)
+{
+    struct hash_git *h = xcalloc(1, sizeof(*h));
+    char head[32];
+    h->ctx = digest_new(EVP_sha1());
+    int n = snprintf(head, sizeof(head), "blob %llu", (unsigned long long)bytes);
+    hash_git_add(h, head, (size_t)n + 1);
+    return h;
+}
+
+void hash_git_add(struct hash_git *h, const void *data, size_t n)
+{
+    if (n > 0)
+        must(EVP_DigestUpdate(h->ctx, data, n));
+}
+
+void hash_git_finish(struct hash_git *h, char hex[static HASH_GIT_HEX_MAX])
+{
+    digest_finish(h->ctx, (HASH_GIT_HEX_MAX - 1) / 2, hex);
     xfree(h);
 }
 

@@ -42,10 +42,23 @@ struct cmd_context {
     const struct progress *progress;
     void (*event)(void *ud, const json_t *doc); /* may be NULL */
     void *event_ud;
+    /* Asks for a secret without showing it (or takes it from a pipe); *text to xfree after
+     * overwriting it. NULL where nobody can be asked. */
+    int (*secret)(void *ud, const char *prompt, char **text, struct err *e);
+    void *secret_ud;
     int exit_code; /* set by the command when it finished but targets were not met (3) */
 };
 
-enum cmd_group { CMD_MAIN, CMD_LOOK, CMD_MAKE, CMD_MEASURE, CMD_RECORDS, CMD_ABOUT, CMD_GROUPS };
+enum cmd_group {
+    CMD_MAIN,
+    CMD_LOOK,
+    CMD_HUB,
+    CMD_MAKE,
+    CMD_MEASURE,
+    CMD_RECORDS,
+    CMD_ABOUT,
+    CMD_GROUPS
+};
 const char *cmd_group_title(enum cmd_group g);
 
 struct cmd {

@@ -12,7 +12,7 @@
 
 extern const struct cmd cmd_optimize, cmd_plan, cmd_inspect, cmd_detect, cmd_profiles, cmd_convert,
     cmd_quantize, cmd_calibrate, cmd_eval, cmd_bench, cmd_runs, cmd_report, cmd_compare,
-    cmd_history, cmd_stats, cmd_help, cmd_version, cmd_completion, cmd_man;
+    cmd_history, cmd_stats, cmd_pull, cmd_hf, cmd_help, cmd_version, cmd_completion, cmd_man;
 
 /* Argument lines. */
 #define ARG_LINE_END                                                                               \
@@ -22,7 +22,7 @@ extern const struct cmd cmd_optimize, cmd_plan, cmd_inspect, cmd_detect, cmd_pro
 #define ARG_LINE_MODEL_POSITION                                                                    \
     {                                                                                              \
         .name = "MODEL", .type = ARG_PATH, .positional = true, .required = true, .value = "MODEL", \
-        .help = "Hugging Face folder, GGUF file, or 'sample'"                                      \
+        .help = "Hugging Face folder, GGUF file, org/name of the hub, or 'sample'"                 \
     }
 #define ARG_LINE_THREADS                                                                           \
     {                                                                                              \
@@ -69,7 +69,8 @@ char *cmd_data_path(const struct cmd_context *c, const char *what);
 /* Folders of profiles, ":"-separated: HOME/profiles first. xfree. */
 char *cmd_profile_dirs(const struct cmd_context *c);
 
-/* A model as a user names it → its path (xfree). NULL or "sample" is the built-in sample. */
+/* A model as a user names it → its path (xfree): a folder or file of this machine, else one of the
+ * hub, which is fetched. NULL or "sample" is the built-in sample. */
 int cmd_model_path(const struct cmd_context *c, const char *name, char **path, struct err *e);
 /* -1 (libllama's choice) when not given. */
 int cmd_gpu_layers(const struct cmd_args *a);

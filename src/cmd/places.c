@@ -11,6 +11,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "cmd/cmd_int.h"
+#include "hub/hub.h"
 
 #include "base/banned.h"
 
@@ -90,6 +91,27 @@ static int sample_path(const struct cmd_context *c, char **path, struct err *e)
                    c->data_dirs);
 }
 
+/* Not here, so of the hub: fetched unless the cache has it. */
+static int hub_path(const struct cmd_context *c, const char *name, char **path, struct err *e)
+{
+    struct hub *h = NULL;
+    struct hub_ref ref;
+    struct hub_pulled got = {0};
+    struct hub_pull p = {.ref = &ref, .progress = c->progress};
+    int rc = -1;
+    if (hub_ref_parse(&ref, name, e) == 0 && hub_open(&h, e) == 0)
+        rc = hub_pull(h, &p, &got, e);
+    if (rc == 0) {
+        *path = got.path;
+        got.path = NULL;
+    } else {
+        err_context(e, "model %.200s: there is no such folder or file here", name);
+    }
+    hub_pulled_release(&got);
+    hub_close(h);
+    return rc;
+}
+
 int cmd_model_path(const struct cmd_context *c, const char *name, char **path, struct err *e)
 {
     if (!name || (strcmp(name, "sample") == 0 && !fs_exists(name)))
@@ -98,11 +120,10 @@ int cmd_model_path(const struct cmd_context *c, const char *name, char **path, s
         *path = xstrdup(name);
         return 0;
     }
-    const char *slash = strchr(name, '/');
-    bool hub = slash && slash != name && !strchr(slash + 1, '/') && name[0] != '.';
+    if (hub_ref_looks(name))
+        return hub_path(c, name, path, e);
     return err_set(e, ERR_MISSING,
-                   hub ? "download the model first: this version reads folders and files of this "
-                         "machine"
-                       : "give a folder with config.json and *.safetensors, or a .gguf file",
+                   "give a folder with config.json and *.safetensors, a .gguf file, or org/name of "
+                   "the hub",
                    "model %.200s: there is no such folder or file", name);
 }

@@ -13,18 +13,22 @@
 #include "base/banned.h"
 
 static const struct cmd *const table[] = {
-    &cmd_optimize, &cmd_plan,     &cmd_inspect,    &cmd_detect,  &cmd_profiles,
-    &cmd_convert,  &cmd_quantize, &cmd_calibrate,  &cmd_eval,    &cmd_bench,
-    &cmd_runs,     &cmd_report,   &cmd_compare,    &cmd_history, &cmd_stats,
-    &cmd_help,     &cmd_version,  &cmd_completion, &cmd_man,     NULL,
+    &cmd_optimize, &cmd_plan,       &cmd_inspect,  &cmd_detect,    &cmd_profiles, &cmd_pull,
+    &cmd_hf,       &cmd_convert,    &cmd_quantize, &cmd_calibrate, &cmd_eval,     &cmd_bench,
+    &cmd_runs,     &cmd_report,     &cmd_compare,  &cmd_history,   &cmd_stats,    &cmd_help,
+    &cmd_version,  &cmd_completion, &cmd_man,      NULL,
 };
 
 const char *cmd_group_title(enum cmd_group g)
 {
     static const char *const titles[CMD_GROUPS] = {
-        [CMD_MAIN] = "the main job",     [CMD_LOOK] = "look at models and machines",
-        [CMD_MAKE] = "make model files", [CMD_MEASURE] = "measure model files",
-        [CMD_RECORDS] = "what was done", [CMD_ABOUT] = "about",
+        [CMD_MAIN] = "the main job",
+        [CMD_LOOK] = "look at models and machines",
+        [CMD_HUB] = "models of the hub",
+        [CMD_MAKE] = "make model files",
+        [CMD_MEASURE] = "measure model files",
+        [CMD_RECORDS] = "what was done",
+        [CMD_ABOUT] = "about",
     };
     return titles[g];
 }

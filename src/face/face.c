@@ -181,8 +181,11 @@ static int run_command(const struct streams *s, const struct face_request *r, st
                                .utf8 = s->utf8,
                                .width = s->width,
                                .quiet = r->quiet};
-    struct cmd_context c = {
-        .home = home, .data_dirs = data, .progress = screen_progress(), .event = face_event};
+    struct cmd_context c = {.home = home,
+                            .data_dirs = data,
+                            .progress = screen_progress(),
+                            .event = face_event,
+                            .secret = face_secret};
     json_t *result = NULL;
     screen_open(&o);
     int rc = r->cmd->run(&c, r->args, &result, e);

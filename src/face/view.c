@@ -27,7 +27,7 @@ static const struct {
     {"stats", view_stats},         {"inspect", view_inspect}, {"detect", view_detect},
     {"profiles", view_profiles},   {"convert", view_convert}, {"quantize", view_quantize},
     {"calibrate", view_calibrate}, {"eval", view_eval},       {"bench", view_bench},
-    {"version", view_version},
+    {"version", view_version},     {"pull", view_pull},       {"hf", view_hf},
 };
 
 /* Help, completion and the manual page are made from the table, not from a result. */

@@ -56,6 +56,9 @@ void view_line(struct paper *p, const char *format, ...) __attribute__((format(p
 /* What happens during a run, as lines on the screen. */
 void face_event(void *ud, const json_t *doc);
 
+/* A line that is not to be seen: from a pipe, or typed on the terminal without echo. */
+int face_secret(void *ud, const char *prompt, char **text, struct err *e);
+
 /* The views, one per command. */
 void view_optimize(struct paper *p, const json_t *r);
 void view_plan(struct paper *p, const json_t *r);
@@ -73,5 +76,7 @@ void view_calibrate(struct paper *p, const json_t *r);
 void view_eval(struct paper *p, const json_t *r);
 void view_bench(struct paper *p, const json_t *r);
 void view_version(struct paper *p, const json_t *r);
+void view_pull(struct paper *p, const json_t *r);
+void view_hf(struct paper *p, const json_t *r);
 
 #endif

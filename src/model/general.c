@@ -205,10 +205,27 @@ static size_t count_slashes(const char *s)
     return n;
 }
 
+/* ".../models--ORG--NAME/snapshots/COMMIT", a model in the hub's cache → "ORG/NAME"; else NULL. */
+static char *snapshot_name(const char *path)
+{
+    static const char before[] = "/models--", after[] = "/snapshots/";
+    const char *end = strstr(path, after), *begin = NULL;
+    for (const char *p = path; (p = strstr(p, before)) != NULL && p < end; p++)
+        begin = p + sizeof before - 1;
+    const char *dashes = begin ? strstr(begin, "--") : NULL;
+    if (!end || !dashes || dashes >= end)
+        return NULL;
+    return xasprintf("%.*s/%.*s", (int)(dashes - begin), begin, (int)(end - dashes - 2),
+                     dashes + 2);
+}
+
 /* The last component of the folder's path, also of "." and "..". */
 static char *folder_name(const struct model *m)
 {
     const char *base = fs_basename(m->path);
+    char *cached = snapshot_name(m->path);
+    if (cached)
+        return cached;
     if (strcmp(base, ".") != 0 && strcmp(base, "..") != 0)
         return xstrdup(base);
     char *real = realpath(m->path, NULL);

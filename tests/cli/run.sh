@@ -7,7 +7,7 @@
 #   NAME.filter                sed -E script run over both outputs first, to replace what differs from
 #                              run to run (times, speeds, ids) by a word like <seconds>
 # The script runs by `sh` in an empty scratch folder, with HOME there, `sintra` on PATH, no stdin,
-# no colour, UTC, and these variables: SINTRA_ROOT (the tree), CASES (this folder of cases),
+# no colour, UTC, a hub that does not answer, and these variables: SINTRA_ROOT (the tree), CASES (this folder of cases),
 # SINTRA_DATA (data outside the tree; empty when absent), TOOLS (programs of tests/tools).
 # The scratch folder and the tree print as $TMP and $ROOT. Exit 77 skips, the last line says why.
 # UPDATE=1 writes what was seen as what is expected: read the difference in git before you keep it.
@@ -37,7 +37,11 @@ one() { # one TALLY NAME
         cd "$top/work"
         unset SINTRA_HOME XDG_DATA_HOME XDG_CACHE_HOME XDG_CONFIG_HOME NO_COLOR CLICOLOR_FORCE
         export HOME="$top/home" TMPDIR="$top/work" PATH="$top/bin:$PATH" TERM=dumb COLUMNS=100
-        export LC_ALL=C.UTF-8 TZ=UTC
+        export LC_ALL=C.UTF-8 TZ=UTC HF_ENDPOINT=http://127.0.0.1:9
+        unset HF_HOME HF_HUB_CACHE HUGGINGFACE_HUB_CACHE HF_TOKEN HUGGING_FACE_HUB_TOKEN \
+            HUGGINGFACE_TOKEN HF_TOKEN_PATH HF_HUB_OFFLINE TRANSFORMERS_OFFLINE \
+            HF_HUB_DOWNLOAD_TIMEOUT HF_HUB_DISABLE_IMPLICIT_TOKEN http_proxy https_proxy \
+            HTTP_PROXY HTTPS_PROXY ALL_PROXY all_proxy
         exec timeout -k 5 "${TEST_TIMEOUT:-300}" sh "$base.sh"
     ) </dev/null >"$top/stdout.raw" 2>"$top/stderr.raw" || code=$?
     seconds=$(($(date +%s) - begin))

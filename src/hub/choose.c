@@ -1,0 +1,256 @@
+/* Which files of a repository a model needs.
+ *
+ * A Hugging Face model: its JSON and tokenizer files, its card, and its safetensors: those that the
+ * index names, else model*.safetensors, else the only *.safetensors there is. A repository of GGUF
+ * files: the one that is asked for or the only one, with its other parts when it is split. Weights
+ * in pickle (.bin, .pt, ...) are never fetched: reading them can run code.
+ */
+#include <string.h>
+#include <strings.h>
+
+#include "base/mem.h"
+#include "hub/hub_int.h"
+
+#include "base/banned.h"
+
+const char hub_index_name[] = "model.safetensors.index.json";
+
+static const char *const small_names[] = {
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model.v3",
+    "tekken.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "quantize_config.json",
+    "generation_config.json",
+    "params.json",
+    "README.md",
+    "LICENSE",
+    "LICENSE.txt",
+    "LICENSE.md",
+    NULL,
+};
+
+const char *const hub_optional_names[] = {
+    "generation_config.json",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "model.safetensors",
+    hub_index_name,
+    NULL,
+};
+
+static bool ends(const char *s, const char *tail)
+{
+    size_t n = strlen(s), m = strlen(tail);
+    return n >= m && strcasecmp(s + n - m, tail) == 0;
+}
+
+static bool is_gguf(const struct hub_file *f)
+{
+    return ends(f->path, ".gguf");
+}
+
+/* Of the top folder. */
+static bool is_safetensors(const struct hub_file *f)
+{
+    return ends(f->path, ".safetensors") && !strchr(f->path, '/');
+}
+
+static bool is_pickle(const struct hub_file *f)
+{
+    static const char *const tails[] = {".bin", ".pt", ".pth", ".ckpt", ".pkl"};
+    for (size_t i = 0; i < sizeof(tails) / sizeof(tails[0]); i++)
+        if (ends(f->path, tails[i]) && !strstr(f->path, "training_args"))
+            return true;
+    return false;
+}
+
+static size_t count(const struct hub_repo *r, bool (*is)(const struct hub_file *))
+{
+    size_t n = 0;
+    for (size_t i = 0; i < r->n; i++)
+        n += is(&r->files[i]);
+    return n;
+}
+
+static void want_small(struct hub_repo *r)
+{
+    for (const char *const *name = small_names; *name; name++) {
+        struct hub_file *f = hub_repo_find(r, *name);
+        if (f)
+            f->wanted = true;
+    }
+}
+
+/* ---- GGUF --------------------------------------------------------------------------------------
+ */
+
+/* "x-00001-of-00003.gguf": length of "x", else 0. */
+static size_t split_stem(const char *path)
+{
+    size_t n = strlen(path);
+    enum { TAIL = sizeof("-00001-of-00003.gguf") - 1 };
+    if (n <= TAIL)
+        return 0;
+    const char *t = path + n - TAIL;
+    bool digits = strspn(t + 1, "0123456789") == 5 && strspn(t + 10, "0123456789") == 5;
+    return digits && t[0] == '-' && strncmp(t + 6, "-of-", 4) == 0 ? n - TAIL : 0;
+}
+
+static bool first_part(const char *path)
+{
+    size_t stem = split_stem(path);
+    return stem == 0 || strncmp(path + stem, "-00001", 6) == 0;
+}
+
+/* Has the file's name the picked text as a whole word (any case)? */
+static bool picked(const char *path, const char *pick)
+{
+    size_t n = strlen(pick);
+    if (!pick[0] || strcasecmp(path, pick) == 0)
+        return true;
+    for (const char *p = path; (p = strcasestr(p, pick)) != NULL; p++) {
+        bool before = p == path || strchr("-._/", p[-1]), after = strchr("-._/", p[n]) != NULL;
+        if (before && after)
+            return true;
+    }
+    return false;
+}
+
+static int several(const struct hub_ref *ref, const struct hub_repo *r, struct err *e)
+{
+    char hint[ERR_HINT_MAX];
+    size_t n = 0, used = 0;
+    const char *example = NULL;
+    hint[0] = 0;
+    for (size_t i = 0; i < r->n && used + 2 < sizeof(hint); i++) {
+        const char *path = r->files[i].path;
+        if (!is_gguf(&r->files[i]) || !first_part(path))
+            continue;
+        example = example ? example : path;
+        int wrote = snprintf(hint + used, sizeof(hint) - used, "%s%s", used ? ", " : "", path);
+        used += wrote > 0 ? (size_t)wrote : 0;
+        n++;
+    }
+    if (ref->pick[0])
+        return err_set(e, ERR_MISSING, hint,
+                       "%s: not exactly one of its GGUF files has \"%s\" in its name", ref->repo,
+                       ref->pick);
+    return err_set(e, ERR_USAGE, hint, "%s has %zu GGUF files; name one, as in %s:%.100s",
+                   ref->repo, n, ref->repo, example ? example : "");
+}
+
+static int choose_gguf(const struct hub_ref *ref, struct hub_repo *r, const char **gguf,
+                       struct err *e)
+{
+    const struct hub_file *one = NULL;
+    for (size_t i = 0; i < r->n; i++) {
+        const char *path = r->files[i].path;
+        if (!is_gguf(&r->files[i]) || !first_part(path) || !picked(path, ref->pick))
+            continue;
+        if (one)
+            return several(ref, r, e);
+        one = &r->files[i];
+    }
+    if (!one)
+        return several(ref, r, e);
+    size_t stem = split_stem(one->path);
+    for (size_t i = 0; i < r->n; i++) {
+        struct hub_file *f = &r->files[i];
+        bool part = stem && split_stem(f->path) == stem && strncmp(f->path, one->path, stem) == 0;
+        f->wanted = f == one || part || strcmp(f->path, "README.md") == 0;
+    }
+    *gguf = one->path;
+    return 0;
+}
+
+/* ---- safetensors -------------------------------------------------------------------------------
+ */
+
+static int refuse_pickle(const struct hub_ref *ref, struct err *e)
+{
+    return err_set(
+        e, ERR_UNSUPPORTED,
+        "look for the same model with safetensors: another revision (often refs/pr/1), or "
+        "another repository; the hub's space 'safetensors/convert' makes such a revision",
+        "%s has its weights only as PyTorch files (.bin); they are pickle, which can run "
+        "code when it is read, and are not fetched",
+        ref->repo);
+}
+
+static void want_safetensors(struct hub_repo *r)
+{
+    bool named = false;
+    if (hub_repo_find(r, "model.safetensors")) {
+        hub_repo_find(r, "model.safetensors")->wanted = true;
+        return;
+    }
+    for (size_t i = 0; i < r->n; i++)
+        named |= is_safetensors(&r->files[i]) && strncmp(r->files[i].path, "model", 5) == 0;
+    for (size_t i = 0; i < r->n; i++) {
+        struct hub_file *f = &r->files[i];
+        f->wanted |= is_safetensors(f) && (!named || strncmp(f->path, "model", 5) == 0);
+    }
+}
+
+int hub_choose(const struct hub_ref *ref, struct hub_repo *r, const char **gguf, struct err *e)
+{
+    size_t ggufs = count(r, is_gguf), tensors = count(r, is_safetensors);
+    bool config = hub_repo_find(r, "config.json") != NULL;
+    *gguf = NULL;
+    if (ggufs > 0 && (ref->pick[0] || tensors == 0 || !config))
+        return choose_gguf(ref, r, gguf, e);
+    if (ref->pick[0])
+        return err_set(e, ERR_MISSING, "leave \":\" and what follows away",
+                       "%s has no GGUF files to choose \"%s\" from", ref->repo, ref->pick);
+    if (tensors == 0 && count(r, is_pickle) > 0)
+        return refuse_pickle(ref, e);
+    if (tensors == 0 || !config)
+        return err_set(e, ERR_UNSUPPORTED, "a model has config.json and *.safetensors, or *.gguf",
+                       "%s holds no model that can be read: it has no %s", ref->repo,
+                       tensors == 0 ? "*.safetensors and no *.gguf" : "config.json");
+    want_small(r);
+    if (hub_repo_find(r, hub_index_name))
+        hub_repo_find(r, hub_index_name)->wanted = true;
+    else
+        want_safetensors(r);
+    return 0;
+}
+
+int hub_choose_shards(const struct hub_ref *ref, struct hub_repo *r, const json_t *index,
+                      struct err *e)
+{
+    const json_t *map = json_object_get(index, "weight_map"), *file;
+    const char *tensor;
+    if (!json_is_object(map))
+        return err_set(e, ERR_INPUT, NULL, "%s: %s has no \"weight_map\"", ref->repo,
+                       hub_index_name);
+    json_object_foreach((json_t *)(uintptr_t)map, tensor, file)
+    {
+        const char *name = json_string_value(file);
+        struct hub_file *f = name ? hub_repo_find(r, name) : NULL;
+        if (!f)
+            return err_set(e, ERR_INPUT, NULL, "%s: %s names the file %.200s, which is not there",
+                           ref->repo, hub_index_name, name ? name : "(none)");
+        if (!is_safetensors(f))
+            return err_set(e, ERR_INPUT, NULL, "%s: %s names %.200s, which is no safetensors file",
+                           ref->repo, hub_index_name, name);
+        f->wanted = true;
+    }
+    return 0;
+}

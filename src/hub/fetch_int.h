@@ -1,0 +1,60 @@
+/* A download under way: files, their chunks, and what the workers share. Private to fetch.c and
+ * chunk.c. */
+#ifndef HUB_FETCH_INT_H
+#define HUB_FETCH_INT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/hash.h"
+#include "hub/hub_int.h"
+
+/* How a file can be had: the first answer tells whether its server serves ranges. */
+enum fetch_mode {
+    FETCH_ASK,    /* nobody has asked yet */
+    FETCH_ASKING, /* one worker does; the others wait */
+    FETCH_RANGES, /* chunks in any order, by any worker */
+    FETCH_WHOLE,  /* the server ignores ranges: one worker takes all */
+    FETCH_DONE    /* verified, under its final name */
+};
+
+struct fetch_file {
+    const struct hub_file *file;
+    char *url, *blob, *partial;
+    char *direct; /* where the hub redirects to: an address of another host, good for some time */
+    int lock_fd;
+    struct journal journal;
+    enum fetch_mode mode;
+    uint32_t next;   /* chunks below are finished or handed out */
+    uint32_t hashed; /* chunks below are in the hash */
+    bool *finished;  /* of each chunk */
+    bool hashing;
+    int restarts; /* after wrong bytes */
+    struct hash_sha256 *sha256;
+    struct hash_git *git;
+};
+
+struct fetch {
+    struct hub *hub;
+    const struct hub_ref *ref;
+    struct fetch_file *files;
+    size_t n;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    _Atomic uint64_t moved; /* bytes from the network */
+    _Atomic uint64_t kept;  /* bytes of the files that are there */
+    _Atomic bool failed;
+    struct err why; /* the first failure */
+    int running;    /* workers */
+};
+
+/* Bytes of chunk i. */
+uint64_t fetch_chunk_bytes(const struct fetch_file *f, uint32_t i);
+/* Fetches what is missing of chunk i, or, where the server ignores ranges, of the whole file. The
+ * mode of the file is settled when it returns 0. */
+int fetch_chunk(struct fetch *all, struct fetch_file *f, uint32_t i, struct net *net,
+                struct err *e);
+/* Begins a file again from nothing. */
+void fetch_file_restart(struct fetch *all, struct fetch_file *f);
+
+#endif

@@ -1,0 +1,46 @@
+# A model of the hub: pulled, found in the cache, used by name, used offline.
+. "$CASES/../hub_server.sh"
+cache=$HOME/.cache/huggingface/hub
+hub_model acme/tiny-story-7M
+mkdir hub/acme/tiny-story-7M/onnx
+echo x >hub/acme/tiny-story-7M/onnx/model.onnx
+echo x >hub/acme/tiny-story-7M/pytorch_model.bin
+hub_start
+sintra pull acme/tiny-story-7M
+echo "-- what was asked"
+hub_requests
+echo "-- what is there"
+(cd "$cache" && find . -name '*.lock' -prune -o \( -type f -o -type l \) -printf '%p %l\n' | sort)
+cat "$cache/models--acme--tiny-story-7M/refs/main" && echo
+echo "-- the same bytes"
+snapshot=$(sintra pull acme/tiny-story-7M --json | sed -n 's/.*"path": "\(.*\)",/\1/p')
+for f in config.json model.safetensors tokenizer.json; do
+    cmp "$snapshot/$f" "hub/acme/tiny-story-7M/$f" && echo "$f"
+done
+: >requests
+echo "-- again"
+sintra pull acme/tiny-story-7M
+hub_requests
+echo "-- by its commit: no request"
+sintra pull "acme/tiny-story-7M@$(cat "$cache/models--acme--tiny-story-7M/refs/main")"
+hub_requests
+echo "-- as a model"
+sintra convert acme/tiny-story-7M@v1.0 -o a.gguf --type q8_0 --json | grep '"name"'
+sintra convert "$SINTRA_ROOT/models/sample" -o b.gguf --type q8_0 --json >b.json
+sintra inspect a.gguf --json | grep -m1 '"name"'
+echo "-- a folder of that name comes first"
+mkdir -p acme
+cp -r "$SINTRA_ROOT/models/sample" acme/tiny-story-7M
+: >requests
+sintra inspect acme/tiny-story-7M --json | grep -m1 '"name"'
+rm -rf acme
+hub_requests
+hub_stop
+echo "-- offline"
+HF_HUB_OFFLINE=1 sintra pull acme/tiny-story-7M
+echo "-- a hub that does not answer"
+sintra pull acme/tiny-story-7M
+echo "-- a cache that can only be read"
+chmod -R a-w "$cache"
+HF_HUB_OFFLINE=1 sintra inspect acme/tiny-story-7M --json | grep -m1 '"name"'
+chmod -R u+w "$cache"
