@@ -73,6 +73,19 @@ static int check_recipe_importance(const struct bake_job *job, struct err *e)
     return 0;
 }
 
+static int check_feedback(const struct bake_job *job, struct err *e)
+{
+    const char *asked = job->recipe->feedback;
+
+    if (!asked || (job->factors && strcmp(job->factors->sha256, asked) == 0))
+        return 0;
+    return err_set(e, job->factors ? ERR_INPUT : ERR_MISSING,
+                   "give that file, or remove \"feedback\" from the recipe",
+                   "the recipe was made with the factors file of SHA-256 %s, %s%s", asked,
+                   job->factors ? "the one given has " : "and none is given",
+                   job->factors ? job->factors->sha256 : "");
+}
+
 /* ---- metadata ---- */
 
 /* At most IMATRIX_TEXT_MAX bytes, not cutting a UTF-8 character. */
@@ -138,7 +151,8 @@ static void describe_tensors(struct setup *s)
 int setup_make(struct setup *s, const struct bake_job *job, struct err *e)
 {
     *s = (struct setup){.job = job, .desc = model_desc(job->model)};
-    if (check_output(job, e) != 0 || check_recipe_importance(job, e) != 0 || resolve(s, e) != 0)
+    if (check_output(job, e) != 0 || check_recipe_importance(job, e) != 0 ||
+        check_feedback(job, e) != 0 || resolve(s, e) != 0)
         return -1;
     describe_tensors(s);
     if (check_source(s, e) != 0 || importance_bind(s, e) != 0) {

@@ -267,7 +267,7 @@ static const struct factors_entry *feedback_of(const struct stream *st, const st
     const struct factors *all = st->setup->job->factors;
     const struct factors_entry *x = all ? factors_find(all, t->name) : NULL;
 
-    return x && x->n == t->shape.ne[0] && quant_has_feedback(t->dtype) ? x : NULL;
+    return x && x->n == t->shape.ne[0] && dtype_info(t->dtype)->quantized ? x : NULL;
 }
 
 static int encode_rows(const struct stream *st, const struct band *b, struct slot *slot,
@@ -278,7 +278,7 @@ static int encode_rows(const struct stream *st, const struct band *b, struct slo
 
     if (x)
         return quant_encode_feedback(
-            t->dtype, floats, slot->memory, b->rows, t->shape.ne[0], band_weights(st, b),
+            t->dtype, floats, slot->memory, b->rows, t->shape.ne[0],
             &(struct quant_feedback){.factor = x->factor, .weight = x->weight}, error, e);
     return quant_encode(t->dtype, floats, slot->memory, b->rows, t->shape.ne[0],
                         band_weights(st, b), error, e);

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/mem.h"
 #include "cmd/source_int.h"
 
 #include "base/banned.h"
@@ -55,23 +54,6 @@ static json_t *calibrate_json_new(const struct cmd_args *a, const struct imatrix
     return o;
 }
 
-/* Of every matrix that meets its inputs whole, with rows that blocks of 32 divide. */
-static int write_factors(struct cmd_context *c, const struct cmd_args *a, const struct imatrix *m,
-                         struct engine *g, const struct engine_windows *w, struct err *e)
-{
-    const char *path = cmd_text(a, "factors");
-    if (!path)
-        return 0;
-    const char **names = xcalloc(m->n + 1, sizeof(*names));
-    size_t n = 0;
-    for (size_t i = 0; i < m->n; i++)
-        if (m->entries[i].n_mat == 1 && m->entries[i].n_in % 32 == 0)
-            names[n++] = m->entries[i].name;
-    int rc = measure_factors(path, g, w, names, n, (int)cmd_integer(a, "threads"), c->progress, e);
-    xfree(names);
-    return rc;
-}
-
 static int calibrate_original(struct cmd_context *c, const struct cmd_args *a,
                               const struct original *o, json_t **result, struct err *e)
 {
@@ -83,6 +65,7 @@ static int calibrate_original(struct cmd_context *c, const struct cmd_args *a,
     struct measure_options options = {.threads = (int)cmd_integer(a, "threads"),
                                       .gpu_layers = cmd_gpu_layers(a),
                                       .progress = c->progress};
+    const char *factors = cmd_text(a, "factors");
     double began = clock_seconds();
     int rc = -1;
     if (measure_open(&g, &info, o->gguf, ENGINE_FILE, n_ctx, 0, true, &options, e) ||
@@ -91,7 +74,7 @@ static int calibrate_original(struct cmd_context *c, const struct cmd_args *a,
     struct engine_windows all = corpus_slice(&text, 0, text.n_windows);
     if (measure_importance(&matrix, g, &all, text.source, c->progress, e) ||
         imatrix_write(&matrix, cmd_text(a, "output"), e) ||
-        write_factors(c, a, &matrix, g, &all, e))
+        (factors && measure_factors(factors, &matrix, g, &all, options.threads, c->progress, e)))
         goto out;
     *result = calibrate_json_new(a, &matrix, &text, clock_seconds() - began);
     rc = 0;

@@ -85,6 +85,12 @@ static const struct arg_spec optimize_args[] = {
     ARG_LINE_CORPUS("UTF-8 text; self: what the model samples", "self"),
     ARG_LINE_TOKENS("scored tokens of the result (default: by size)"),
     ARG_LINE_SEED,
+    {.name = "effort",
+     .type = ARG_TEXT,
+     .value = "LEVEL",
+     .fallback = "normal",
+     .choices = "fast|normal|max",
+     .help = "fast: two candidates; max: rounds with error feedback"},
     {.name = "max-iters",
      .type = ARG_INTEGER,
      .value = "N",
@@ -259,6 +265,7 @@ static int config_fill_run(struct config *f, const struct cmd_args *a, struct er
     f->run.out_dir = f->out;
     f->run.tokens = (size_t)cmd_integer(a, "tokens");
     f->run.seed = (uint64_t)cmd_integer(a, "seed");
+    f->run.effort = cmd_text(a, "effort");
     f->run.max_iters = (int)cmd_integer(a, "max-iters");
     f->run.budget_minutes = cmd_real(a, "budget-minutes");
     f->run.mock = cmd_flag(a, "mock");

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cpu.h"
 #include "base/fs.h"
 #include "base/map.h"
 #include "base/mem.h"
@@ -17,7 +18,7 @@
 #include "engine/worker_int.h"
 #include "base/banned.h"
 
-enum { TILE = 16, STRIP = 4, GRAMS_MAX = 1 << 14, ROOM_BITS = 8, SUM_BITS = 62 };
+enum { TILE = 16, STRIP = 8, GRAMS_MAX = 1 << 14, ROOM_BITS = 8, SUM_BITS = 62 };
 
 struct gram {
     const char *name; /* of the weight, in the request */
@@ -116,11 +117,10 @@ static int make_sums(struct gram_set *s, struct err *e)
 typedef float tile_row __attribute__((vector_size(4 * TILE)));
 
 /* part[s] = Σ_t x[t][i + s] · x[t][j .. j + TILE) */
-static void multiply(const char *x, size_t stride, uint64_t rows, uint64_t i, uint64_t j,
-                     tile_row part[STRIP])
+CPU_CLONES static void multiply(const char *x, size_t stride, uint64_t rows, uint64_t i, uint64_t j,
+                                tile_row part[STRIP])
 {
-    for (int s = 0; s < STRIP; s++)
-        part[s] = (tile_row){0};
+    tile_row sum[STRIP] = {0}; /* not behind a pointer: stays in registers */
     for (uint64_t t = 0; t < rows; t++) {
         const char *row = x + t * stride;
         tile_row right;
@@ -128,8 +128,9 @@ static void multiply(const char *x, size_t stride, uint64_t rows, uint64_t i, ui
         memcpy(&right, row + j * sizeof(float), sizeof(right));
         memcpy(left, row + i * sizeof(float), sizeof(left));
         for (int s = 0; s < STRIP; s++)
-            part[s] += left[s] * right;
+            sum[s] += left[s] * right;
     }
+    memcpy(part, sum, sizeof(sum));
 }
 
 static bool add_tile(struct gram *g, uint64_t i, uint64_t j, const tile_row part[STRIP])

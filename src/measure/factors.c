@@ -124,24 +124,36 @@ static int open_writer(struct making *m, const char *path, const char *const *na
     return rc;
 }
 
+static const char **names_of(const struct imatrix *m, size_t *n)
+{
+    const char **names = xcalloc(m->n + 1, sizeof(*names));
+    *n = 0;
+    for (size_t i = 0; i < m->n; i++)
+        if (m->entries[i].n_mat == 1 && m->entries[i].n_in % 32 == 0)
+            names[(*n)++] = m->entries[i].name;
+    return names;
+}
+
 static int all_met(const struct engine_grams *g, const char *const *names, struct err *e)
 {
     for (size_t i = 0; i < g->n; i++)
         if (g->items[i].n == 0)
-            return err_set(e, ERR_UNSUPPORTED, NULL, "the model never multiplies %s by itself",
-                           names[i]);
+            return err_set(e, ERR_INPUT, "make the importance matrix from this model",
+                           "the model never multiplies %s by itself", names[i]);
     return 0;
 }
 
-int measure_factors(const char *path, struct engine *g, const struct engine_windows *w,
-                    const char *const *names, size_t n, int threads, const struct progress *p,
+int measure_factors(const char *path, const struct imatrix *matrix, struct engine *g,
+                    const struct engine_windows *w, int threads, const struct progress *p,
                     struct err *e)
 {
-    struct engine_grams grams;
-    if (engine_gram(g, w, names, n, &grams, p, e))
-        return -1;
+    struct engine_grams grams = {0};
+    size_t n;
+    const char **names = names_of(matrix, &n);
     struct making m = {.grams = &grams, .tokens = (double)w->n_windows * (double)w->n_ctx};
-    int rc = all_met(&grams, names, e);
+    int rc = engine_gram(g, w, names, n, &grams, p, e);
+    if (rc == 0)
+        rc = all_met(&grams, names, e);
     if (rc == 0)
         rc = open_writer(&m, path, names, e);
     if (rc == 0) {
@@ -154,5 +166,6 @@ int measure_factors(const char *path, struct engine *g, const struct engine_wind
         }
     }
     engine_grams_free(&grams);
+    xfree(names);
     return rc;
 }

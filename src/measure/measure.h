@@ -101,11 +101,11 @@ int measure_open(struct engine **g, struct engine_info *info, const char *path,
 /* Importance matrix from windows through an engine on the original. chunk_size = n_ctx. */
 int measure_importance(struct imatrix *m, struct engine *g, const struct engine_windows *w,
                        const char *dataset, const struct progress *p, struct err *e);
-/* The factors of error feedback (format/factors.h) of weight tensors, from the same windows, written
- * to `path`. Every tensor must be multiplied as a whole: experts are not. Memory: 12 bytes for the
- * square of the columns of every distinct input. */
-int measure_factors(const char *path, struct engine *g, const struct engine_windows *w,
-                    const char *const *names, size_t n, int threads, const struct progress *p,
+/* The factors of error feedback (format/factors.h), from the same windows, written to `path`: of
+ * every tensor of m that meets its inputs whole (experts do not) and whose rows blocks of 32 divide.
+ * Memory: 12 bytes for the square of the columns of every distinct input. */
+int measure_factors(const char *path, const struct imatrix *m, struct engine *g,
+                    const struct engine_windows *w, int threads, const struct progress *p,
                     struct err *e);
 
 #endif

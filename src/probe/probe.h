@@ -10,6 +10,7 @@
 #ifndef PROBE_PROBE_H
 #define PROBE_PROBE_H
 
+#include "format/factors.h"
 #include "format/imatrix.h"
 #include "measure/measure.h"
 #include "model/model.h"
@@ -71,6 +72,7 @@ struct probe_job {
     const struct model *model;
     const struct probe_groups *groups;
     const struct imatrix *imatrix; /* NULL = plain errors */
+    const struct factors *factors; /* encode with error feedback where it knows a tensor; or NULL */
     struct engine *engine;         /* float mode, original loaded */
     struct engine_windows windows;
     const struct measure_reference

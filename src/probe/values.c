@@ -1,7 +1,7 @@
 /* One tensor encoded in memory: what a type costs it, and what a type makes of it.
  *
  * The error of a type is Σ importance·(w − decoded)² as the encoder reports it. It is needed for a
- * ratio between types only, so it is taken on SAMPLE_ELEMENTS elements at most, in rows spread
+ * ratio between types only (with error feedback: the error of the output, in its units), so it is taken on SAMPLE_ELEMENTS elements at most, in rows spread
  * evenly over the tensor and so over its experts; all types see the same rows. Rows go to threads
  * in fixed bands whose sums are added in order, so the result does not depend on the number of
  * threads.
@@ -47,6 +47,17 @@ static const float *row_importance(const struct imatrix_entry *entry, const stru
     return entry->values + mat * entry->n_in;
 }
 
+/* What error feedback knows of the tensor's inputs; false: nothing, or other inputs. */
+static bool feedback_find(const struct probe_job *job, const struct model_tensor *t,
+                          struct quant_feedback *f)
+{
+    const struct factors_entry *x = job->factors ? factors_find(job->factors, t->name) : NULL;
+    if (!x || x->n != t->shape.ne[0])
+        return false;
+    *f = (struct quant_feedback){.factor = x->factor, .weight = x->weight};
+    return true;
+}
+
 /* ---- errors on a sample of rows ---- */
 
 struct sampling {
@@ -61,6 +72,24 @@ struct sampling {
     struct err *errs; /* (bands) the first of them is reported */
 };
 
+/* quant_encode_many with error feedback: nothing is shared between types then. */
+static int encode_feedback(const struct quant_feedback *f, struct quant_want *wants, int n,
+                           const float *values, uint64_t rows, uint64_t n_per_row, struct err *e)
+{
+    uint8_t *blocks = xreallocarray(NULL, rows, n_per_row * sizeof(float) + 1024);
+    int rc = 0;
+    for (int k = 0; rc == 0 && k < n; k++) {
+        if (dtype_info(wants[k].type)->quantized)
+            rc = quant_encode_feedback(wants[k].type, values, blocks, rows, n_per_row, f,
+                                       &wants[k].error, e);
+        else
+            rc = quant_encode(wants[k].type, values, blocks, rows, n_per_row, f->weight,
+                              &wants[k].error, e);
+    }
+    xfree(blocks);
+    return rc;
+}
+
 /* Encodes rows of one matrix in every type that is asked for; adds to the sums of the band. */
 static int band_types(const struct sampling *s, size_t band, const float *values, uint64_t rows,
                       const float *importance, struct err *e)
@@ -71,7 +100,10 @@ static int band_types(const struct sampling *s, size_t band, const float *values
     for (int k = 0; k < n_types; k++)
         if (s->bytes[k] > 0)
             wants[n++].type = recipe_fallback(s->job->types[k], s->n_per_row);
-    int rc = quant_encode_many(wants, n, values, rows, s->n_per_row, importance, e);
+    struct quant_feedback f;
+    int rc = feedback_find(s->job, s->tensor, &f)
+                 ? encode_feedback(&f, wants, n, values, rows, s->n_per_row, e)
+                 : quant_encode_many(wants, n, values, rows, s->n_per_row, importance, e);
     if (rc != 0)
         err_context(e, "tensor %s", s->tensor->name);
     n = 0;
@@ -175,14 +207,26 @@ struct rounding {
     struct err *errs;
 };
 
-static int round_row(const struct rounding *r, uint64_t row, uint8_t *blocks, struct err *e)
+/* Rows there and back; without feedback one at a time, because experts have weights of their own. */
+static int round_rows(const struct rounding *r, uint64_t row, uint64_t n, uint8_t *blocks,
+                      struct err *e)
 {
     float *at = r->out + row * r->n_per_row;
-    if (quant_encode(r->type, at, blocks, 1, r->n_per_row, row_importance(r->entry, r->tensor, row),
-                     NULL, e) != 0 ||
-        quant_decode(r->type, blocks, at, 1, r->n_per_row, e) != 0)
-        return err_context(e, "tensor %s as %s", r->tensor->name, dtype_name(r->type));
-    return 0;
+    struct quant_feedback f;
+    int rc = 0;
+    if (dtype_info(r->type)->quantized && feedback_find(r->job, r->tensor, &f)) {
+        rc = quant_encode_feedback(r->type, at, blocks, n, r->n_per_row, &f, NULL, e);
+        if (rc == 0)
+            rc = quant_decode(r->type, blocks, at, n, r->n_per_row, e);
+    } else {
+        for (uint64_t k = 0; rc == 0 && k < n; k++, at += r->n_per_row) {
+            rc = quant_encode(r->type, at, blocks, 1, r->n_per_row,
+                              row_importance(r->entry, r->tensor, row + k), NULL, e);
+            if (rc == 0)
+                rc = quant_decode(r->type, blocks, at, 1, r->n_per_row, e);
+        }
+    }
+    return rc ? err_context(e, "tensor %s as %s", r->tensor->name, dtype_name(r->type)) : 0;
 }
 
 static int round_band(void *ud, size_t band, int worker)
@@ -191,13 +235,13 @@ static int round_band(void *ud, size_t band, int worker)
     struct err *e = &r->errs[band];
     uint64_t from = band * r->band_rows;
     uint64_t n = r->rows - from < r->band_rows ? r->rows - from : r->band_rows;
-    uint8_t *blocks = xmalloc(r->n_per_row * sizeof(float) + 1024);
+    uint8_t *blocks = xreallocarray(NULL, n, r->n_per_row * sizeof(float) + 1024);
     int rc = stop_check(e);
     (void)worker;
     if (rc == 0)
         rc = model_rows(r->job->model, (int)r->index, from, n, r->out + from * r->n_per_row, e);
-    for (uint64_t row = from; rc == 0 && row < from + n; row++)
-        rc = round_row(r, row, blocks, e);
+    if (rc == 0)
+        rc = round_rows(r, from, n, blocks, e);
     xfree(blocks);
     return rc;
 }

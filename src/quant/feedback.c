@@ -5,13 +5,15 @@
  * if it were w_j + Σ_{k<j} e_k U_kj. This is GPTQ (Frantar et al., arXiv 2210.17323) in the form of
  * LDLQ (Chee et al., arXiv 2307.13304). Blocks have scales: those are chosen by the ordinary encoder
  * for the block's targets as they stand when its first column is reached, then the levels one column
- * after the other.
+ * after the other. Where weights share codes (IQ1 to IQ3), the encoder's codes stand, and what they
+ * miss goes to the blocks that follow.
  *
  * Sixteen rows go side by side, one in each lane of a vector; every lane does what one row alone
  * would, so bytes depend on neither processor nor number of rows. The vectors are the compiler's; it
  * splits them where registers are shorter. */
 #include <string.h>
 
+#include "base/cpu.h"
 #include "base/mem.h"
 #include "quant/decode_int.h"
 #include "quant/feedback_int.h"
@@ -20,15 +22,6 @@
 
 #include "base/banned.h"
 
-/* The same source for several processors, chosen when the program is loaded. Resolvers run before
- * the sanitizers do. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) &&                             \
-    !defined(__SANITIZE_ADDRESS__)
-#define CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define CLONES
-#endif
-
 enum { LANES = 16, STRIP = 8, BLOCK_BYTES_MAX = 256 };
 typedef float lane __attribute__((vector_size(4 * LANES)));
 typedef int32_t lane_int __attribute__((vector_size(4 * LANES)));
@@ -36,18 +29,21 @@ typedef int32_t lane_int __attribute__((vector_size(4 * LANES)));
 struct work {
     const struct quant_feedback *feedback;
     const struct dtype_info *type;
-    const struct pack *pack;
-    size_t n;             /* columns */
+    const struct pack *pack; /* NULL: weights share codes */
+    size_t n;                /* columns */
+    int rows;                /* lanes that are real */
+    struct quant_error cost;
     lane *weight, *error; // (n)
     lane target[PACK_BLOCK_MAX], low[PACK_BLOCK_MAX], step[PACK_BLOCK_MAX], inverse[PACK_BLOCK_MAX];
     uint8_t level[LANES][PACK_BLOCK_MAX];
-    float rows[LANES * PACK_BLOCK_MAX]; /* the targets, row after row, as the encoder wants them */
+    float
+        values[LANES * PACK_BLOCK_MAX]; /* the targets, row after row, as the encoder wants them */
     uint8_t blocks[LANES * BLOCK_BYTES_MAX]; /* one of each row */
 };
 
 /* target of columns [at, at + size) = weight + Σ_{k < at} error_k U_k. STRIP columns at a time stay
  * in registers. */
-CLONES static void add_past(struct work *w, size_t at, size_t size)
+CPU_CLONES static void add_past(struct work *w, size_t at, size_t size)
 {
     const float *u = w->feedback->factor;
     for (size_t j = 0; j < size; j += STRIP) {
@@ -99,23 +95,44 @@ static inline void nearest_of_table(const struct work *w, size_t j, lane *level,
     *value = best * w->step[j];
 }
 
+static inline void nearest(const struct work *w, size_t j, lane *level, lane *value)
+{
+    if (!w->pack)
+        *level = *value = w->low[j];
+    else if (w->pack->table)
+        nearest_of_table(w, j, level, value);
+    else
+        nearest_even(w, j, level, value);
+}
+
 /* The columns of one block in order, each handing its error to the rest of the block. */
-CLONES static void round_block(struct work *w, size_t at, size_t size)
+CPU_CLONES static void round_block(struct work *w, size_t at, size_t size, lane *squared,
+                                   lane *missed)
 {
     const float *u = w->feedback->factor;
     for (size_t j = 0; j < size; j++) {
         lane level, value;
-        if (w->pack->table)
-            nearest_of_table(w, j, &level, &value);
-        else
-            nearest_even(w, j, &level, &value);
-        lane error = w->weight[at + j] - value;
+        nearest(w, j, &level, &value);
+        lane error = w->weight[at + j] - value, miss = w->target[j] - value;
         w->error[at + j] = error;
+        *squared += error * error;
+        *missed += miss * miss * w->feedback->weight[at + j];
         const float *row = u + (at + j) * w->n + at;
         for (size_t i = j + 1; i < size; i++)
             w->target[i] += error * row[i];
-        for (int i = 0; i < LANES; i++)
+        for (int i = 0; w->pack && i < LANES; i++)
             w->level[i][j] = (uint8_t)level[i];
+    }
+}
+
+/* What the blocks stand for as they are. */
+static void read_values(struct work *w, size_t size)
+{
+    float value[PACK_BLOCK_MAX];
+    for (int i = 0; i < LANES; i++) {
+        decode_blocks(w->type->id, w->blocks + (size_t)i * w->type->bytes, value, size);
+        for (size_t j = 0; j < size; j++)
+            w->low[j][i] = value[j];
     }
 }
 
@@ -144,42 +161,46 @@ static void read_scales(struct work *w, size_t size)
 }
 
 /* The scales, by the ordinary encoder. False when one is not finite. */
-static bool choose_scales(struct work *w, size_t at, size_t size, const float *importance)
+static bool choose_scales(struct work *w, size_t at, size_t size)
 {
     bool infinite = false;
     for (size_t i = 0; i < LANES; i++)
         for (size_t j = 0; j < size; j++)
-            w->rows[i * size + j] = w->target[j][i];
-    kernel_encode(kernel_set_best(), w->type->id, w->rows, w->blocks, LANES, size,
-                  importance ? importance + at : NULL, NULL, &infinite);
-    read_scales(w, size);
+            w->values[i * size + j] = w->target[j][i];
+    kernel_encode(kernel_set_best(), w->type->id, w->values, w->blocks, LANES, size,
+                  w->feedback->weight + at, NULL, &infinite);
+    if (w->pack)
+        read_scales(w, size);
+    else
+        read_values(w, size);
     return !infinite;
 }
 
-static bool encode_lanes(struct work *w, const float *importance, uint8_t *const *dst)
+static bool encode_lanes(struct work *w, uint8_t *const *dst)
 {
     size_t size = w->type->block, bytes = w->type->bytes;
     for (size_t at = 0; at < w->n; at += size) {
+        lane squared = {0}, missed = {0};
         add_past(w, at, size);
-        if (!choose_scales(w, at, size, importance))
+        if (!choose_scales(w, at, size))
             return false;
-        round_block(w, at, size);
+        round_block(w, at, size, &squared, &missed);
+        for (int i = 0; i < w->rows; i++) {
+            w->cost.squared += (double)squared[i];
+            w->cost.weighted += (double)missed[i];
+        }
         for (size_t i = 0; i < LANES; i++) {
-            w->pack->write(w->blocks + i * bytes, w->level[i]);
+            if (w->pack)
+                w->pack->write(w->blocks + i * bytes, w->level[i]);
             memcpy(dst[i] + at / size * bytes, w->blocks + i * bytes, bytes);
         }
     }
     return true;
 }
 
-bool feedback_has(enum dtype type)
-{
-    return pack_of(type) != NULL;
-}
-
 int feedback_encode(enum dtype type, const float *src, uint8_t *dst, uint64_t rows,
-                    uint64_t n_per_row, const float *importance,
-                    const struct quant_feedback *feedback, bool *infinite, struct err *e)
+                    uint64_t n_per_row, const struct quant_feedback *feedback,
+                    struct quant_error *error, bool *infinite, struct err *e)
 {
     size_t n = (size_t)n_per_row, bytes = sizeof(struct work) + 2 * n * sizeof(lane);
     struct work *w = big_alloc(bytes, "rows and their errors", e);
@@ -193,14 +214,17 @@ int feedback_encode(enum dtype type, const float *src, uint8_t *dst, uint64_t ro
     w->error = w->weight + n;
     for (uint64_t first = 0; !*infinite && first < rows; first += LANES) {
         uint8_t *to[LANES];
+        w->rows = rows - first < LANES ? (int)(rows - first) : LANES;
         for (uint64_t i = 0; i < LANES; i++) { /* lanes beyond the last row repeat it */
             uint64_t row = first + i < rows ? first + i : rows - 1;
             to[i] = dst + row * (n / w->type->block * w->type->bytes);
             for (size_t j = 0; j < n; j++)
                 w->weight[j][i] = src[row * n_per_row + j];
         }
-        *infinite = !encode_lanes(w, importance, to);
+        *infinite = !encode_lanes(w, to);
     }
+    error->squared += w->cost.squared;
+    error->weighted += w->cost.weighted;
     big_free(w, bytes);
     return 0;
 }

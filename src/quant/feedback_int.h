@@ -7,10 +7,10 @@
 
 #include "quant/quant.h"
 
-bool feedback_has(enum dtype type);
-/* Finite floats → blocks of a type that feedback_has. Sets *infinite when a scale is not finite. */
+/* Finite floats → blocks of any packed type. error is added to. Sets *infinite when a scale is not
+ * finite. */
 int feedback_encode(enum dtype type, const float *src, uint8_t *dst, uint64_t rows,
-                    uint64_t n_per_row, const float *importance,
-                    const struct quant_feedback *feedback, bool *infinite, struct err *e);
+                    uint64_t n_per_row, const struct quant_feedback *feedback,
+                    struct quant_error *error, bool *infinite, struct err *e);
 
 #endif

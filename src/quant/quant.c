@@ -460,15 +460,9 @@ int quant_encode(enum dtype type, const float *src, void *dst, uint64_t rows, ui
     return 0;
 }
 
-bool quant_has_feedback(enum dtype type)
-{
-    return feedback_has(type);
-}
-
 int quant_encode_feedback(enum dtype type, const float *src, void *dst, uint64_t rows,
-                          uint64_t n_per_row, const float *importance,
-                          const struct quant_feedback *feedback, struct quant_error *error,
-                          struct err *e)
+                          uint64_t n_per_row, const struct quant_feedback *feedback,
+                          struct quant_error *error, struct err *e)
 {
     struct quant_want want = {.type = type, .dst = dst};
     const struct dtype_info *info;
@@ -479,14 +473,18 @@ int quant_encode_feedback(enum dtype type, const float *src, void *dst, uint64_t
         check_importance(feedback->weight, n_per_row, e) ||
         check_values(info, c, src, rows * n_per_row, n_per_row, e))
         return -1;
-    if (!feedback_has(type))
+    if (!info->quantized)
         return err_set(e, ERR_BUG, NULL, "type %s has no error feedback", info->name);
-    if (feedback_encode(type, src, dst, rows, n_per_row, feedback->weight, feedback, &infinite, e))
+    if (feedback_encode(type, src, dst, rows, n_per_row, feedback, &want.error, &infinite, e))
         return -1;
-    if (infinite)
-        return err_set(e, ERR_INPUT, "keep this tensor in BF16 or F32",
-                       "a weight is too large for %s: a block would not be finite", info->name);
-    return error ? measure(info, src, dst, rows, n_per_row, importance, error, e) : 0;
+    if (error) {
+        error->squared += want.error.squared;
+        error->weighted += want.error.weighted;
+    }
+    return infinite
+               ? err_set(e, ERR_INPUT, "keep this tensor in BF16 or F32",
+                         "a weight is too large for %s: a block would not be finite", info->name)
+               : 0;
 }
 
 int quant_decode(enum dtype type, const void *src, float *dst, uint64_t rows, uint64_t n_per_row,

@@ -52,16 +52,14 @@ struct quant_feedback {
     const float
         *weight; /* (n_per_row), ≥ 0: what an error in the column costs after the feedback */
 };
-bool quant_has_feedback(enum dtype type);
-
 /* Like quant_encode, but every column makes up for the rounding errors of those before it (GPTQ,
- * arXiv 2210.17323): a larger squared error and a smaller one of the matrix's output. For types that
- * quant_has_feedback; feedback->weight serves as importance. error (may be NULL): plain, and
- * weighted by importance (may be NULL), as quant_encode measures it. */
+ * arXiv 2210.17323): a larger squared error and a smaller one of the matrix's output. For packed
+ * types; feedback->weight serves as importance. error (may be NULL) is added to: plain, and as
+ * `weighted` that of the output, Σ over rows of (w − q) Σ x xᵀ (w − q)ᵀ, in units of
+ * feedback->weight. */
 int quant_encode_feedback(enum dtype type, const float *src, void *dst, uint64_t rows,
-                          uint64_t n_per_row, const float *importance,
-                          const struct quant_feedback *feedback, struct quant_error *error,
-                          struct err *e);
+                          uint64_t n_per_row, const struct quant_feedback *feedback,
+                          struct quant_error *error, struct err *e);
 
 /* Blocks or plain numbers → floats. */
 int quant_decode(enum dtype type, const void *src, float *dst, uint64_t rows, uint64_t n_per_row,

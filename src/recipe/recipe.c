@@ -50,6 +50,7 @@ void recipe_copy(struct recipe *to, const struct recipe *from)
         to->rules[to->n_rules].type = from->rules[to->n_rules].type;
     }
     to->importance = from->importance ? xstrdup(from->importance) : NULL;
+    to->feedback = from->feedback ? xstrdup(from->feedback) : NULL;
 }
 
 void recipe_release(struct recipe *r)
@@ -59,6 +60,7 @@ void recipe_release(struct recipe *r)
     xfree(r->rules);
     xfree(r->base);
     xfree(r->importance);
+    xfree(r->feedback);
     *r = (struct recipe){0};
 }
 
@@ -260,21 +262,31 @@ static int parse_kv(struct recipe *r, const json_t *v, const char *name, struct 
     return 0;
 }
 
-static int parse_importance(struct recipe *r, const json_t *v, const char *name, struct err *e)
+static int parse_sha256(char **to, const char *key, const json_t *v, const char *name,
+                        struct err *e)
 {
     const char *hex = json_string_value(v);
 
     if (json_is_null(v))
         return 0;
     if (!hex)
-        return wrong_kind(name, "importance", "a SHA-256 or null", v, e);
+        return wrong_kind(name, key, "a SHA-256 or null", v, e);
     if (strlen(hex) != SHA256_HEX || strspn(hex, "0123456789abcdef") != SHA256_HEX)
-        return err_set(e, ERR_INPUT, "it is what sha256sum prints for the imatrix file",
-                       "%s: recipe key 'importance': expected 64 lower-case hexadecimal digits",
-                       name);
-    xfree(r->importance);
-    r->importance = xstrdup(hex);
+        return err_set(e, ERR_INPUT, "it is what sha256sum prints for the file",
+                       "%s: recipe key '%s': expected 64 lower-case hexadecimal digits", name, key);
+    xfree(*to);
+    *to = xstrdup(hex);
     return 0;
+}
+
+static int parse_importance(struct recipe *r, const json_t *v, const char *name, struct err *e)
+{
+    return parse_sha256(&r->importance, "importance", v, name, e);
+}
+
+static int parse_feedback(struct recipe *r, const json_t *v, const char *name, struct err *e)
+{
+    return parse_sha256(&r->feedback, "feedback", v, name, e);
 }
 
 /* The shorthand's three keys. */
@@ -321,6 +333,7 @@ static const struct recipe_key recipe_keys[] = {
     {"prune", false, parse_prune},
     {"kv", false, parse_kv},
     {"importance", false, parse_importance},
+    {"feedback", false, parse_feedback},
     {"bits", true, parse_bits},
     {"pruning_ratio", true, parse_pruning_ratio},
     {"layers_to_drop", true, parse_layers_to_drop},
@@ -336,8 +349,8 @@ static int parse_key(struct recipe *r, const char *key, const json_t *value, boo
     return err_set(e, ERR_INPUT,
                    shorthand
                        ? "the shorthand has bits, pruning_ratio and layers_to_drop"
-                       : "known are sintra_recipe, container, base, rules, drop_layers, prune, kv "
-                         "and importance",
+                       : "known are sintra_recipe, container, base, rules, drop_layers, prune, kv, "
+                         "importance and feedback",
                    "%s: recipe key '%.100s' is unknown", name, key);
 }
 
@@ -391,5 +404,7 @@ json_t *recipe_json_new(const struct recipe *r)
     json_object_set_new(doc, "kv", json_pack("{s:s,s:s}", "k", "f16", "v", "f16"));
     json_object_set_new(doc, "importance",
                         r->importance ? json_string(r->importance) : json_null());
+    if (r->feedback)
+        json_object_set_new(doc, "feedback", json_string(r->feedback));
     return doc;
 }

@@ -4,7 +4,7 @@
  *  "rules":[{"match":"token_embd.weight","type":"Q6_K"},
  *           {"match":"blk.{0-3,28-31}.ffn_down.weight","type":"Q5_K"}],
  *  "drop_layers":[],"prune":{"ffn_ratio":0,"heads_ratio":0},"kv":{"k":"f16","v":"f16"},
- *  "importance":null}
+ *  "importance":null,"feedback":null}
  * `base` is a stock mix (llama-quantize's names and aliases: "Q4_K" is Q4_K_M) or, where no mix
  * has that name, a tensor type. The last matching rule wins. `match` is a glob: '*' any run, '?'
  * one character, '{a,b,0-3}' alternatives with integer ranges. Unknown keys, drop_layers, prune
@@ -29,6 +29,7 @@ struct recipe {
     struct recipe_rule *rules;
     size_t n_rules;
     char *importance; /* sha256 of the imatrix the author had in mind, or NULL */
+    char *feedback;   /* the same of the factors file of error feedback */
 };
 
 /* `name` (a path, "--recipe", ...) appears in errors. On failure r is left released. */

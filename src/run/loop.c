@@ -6,14 +6,16 @@
  */
 #include "run/run_int.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/mem.h"
 #include "base/stop.h"
 #include "base/banned.h"
 
-enum { TRIALS_DEFAULT = 8, STOCK_TYPICAL = 3 };
+enum { TRIALS_FAST = 2, TRIALS_NORMAL = 8, STOCK_TYPICAL = 3 };
 /* Codebook types took 1.5 to 1.8 times the processor time per token of k-quants of their size. */
 static const double codebook_handicap = 1.1;
 
@@ -22,6 +24,13 @@ static double handicap(const struct run *r)
 {
     bool gpu = r->set.gpu_layers > 0 || (r->set.has_profile && r->set.profile.vram_gb > 0);
     return gpu || strcmp(r->set.preset, "quality") == 0 ? 1 : codebook_handicap;
+}
+
+static int trials_most(const struct run *r)
+{
+    if (r->set.max_iters > 0)
+        return r->set.max_iters;
+    return strcmp(r->set.effort, "fast") == 0 ? TRIALS_FAST : TRIALS_NORMAL;
 }
 
 double run_elapsed(const struct run *r)
@@ -40,7 +49,8 @@ void run_space(struct run *r, struct search_space *s)
         .bytes_limit = r->limits.bytes_max,
         .targets = r->set.targets,
         .stock_names = r->subject.stock_names,
-        .max_trials = r->set.max_iters > 0 ? r->set.max_iters : TRIALS_DEFAULT,
+        .feedback = r->have_factors ? r->factors.sha256 : NULL,
+        .max_trials = trials_most(r),
         .codebook_handicap = handicap(r),
     };
 }
@@ -62,9 +72,38 @@ static void show_progress(struct run *r, const struct proposal *p)
     for (size_t i = 0; i < r->trials.n; i++)
         done += r->trials.items[i].stock == (p->stock_name != NULL);
     if (!p->stock_name)
-        expected = r->set.max_iters > 0 ? r->set.max_iters : TRIALS_DEFAULT;
+        expected = trials_most(r);
     /* How many there will be is not known: the share approaches one. */
     stage_progress(r, done, done + expected * 0.5 + 1, p->reason);
+}
+
+/* The winner of the search made once more without error feedback, which is kept only where it
+ * helps. */
+static int try_plain(struct run *r, struct err *e)
+{
+    int best = trials_best(&r->trials, &r->set.targets, r->subject.desc->parameters);
+    const struct trial *t = best < 0 ? NULL : &r->trials.items[best];
+    struct proposal p = {0};
+    if (!t || !t->recipe.feedback || !t->group_types || budget_spent(r))
+        return 0;
+    recipe_copy(&p.recipe, &t->recipe);
+    xfree(p.recipe.feedback);
+    p.recipe.feedback = NULL;
+    size_t bytes = r->subject.groups.n * sizeof(*p.group_types);
+    p.group_types = xcalloc(r->subject.groups.n + 1, sizeof(*p.group_types));
+    memcpy(p.group_types, t->group_types, bytes);
+    p.bytes = t->bytes;
+    p.predicted_kld = NAN;
+    snprintf(p.reason, sizeof(p.reason), "the best without error feedback");
+    char key[65];
+    trial_key(&p.recipe, key);
+    for (size_t i = 0; i < r->trials.n; i++)
+        if (strcmp(r->trials.items[i].key, key) == 0) { /* of an earlier part of the run */
+            proposal_release(&p);
+            return 0;
+        }
+    stage_enter(r, STAGE_SEARCH);
+    return trial_run(r, &p, e);
 }
 
 int run_stock_and_search(struct run *r, struct err *e)
@@ -95,5 +134,5 @@ int run_stock_and_search(struct run *r, struct err *e)
             break;
     }
     builtin.close(builtin.ud);
-    return rc < 0 ? -1 : 0;
+    return rc < 0 ? -1 : try_plain(r, e);
 }

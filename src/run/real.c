@@ -241,6 +241,22 @@ static int make_importance(struct run *r, struct real *w, struct err *e)
     return 0;
 }
 
+static int make_factors(struct run *r, struct real *w, struct err *e)
+{
+    char key[65];
+    text_key(&w->text, TEXT_CALIBRATION, key);
+    char *path = xasprintf("%s/factors-%.16s.gguf", r->cache, key);
+    int rc = 0;
+    if (!fs_exists(path))
+        rc = measure_factors(path, &r->imatrix, w->engine, &w->text.part[TEXT_CALIBRATION].w,
+                             r->set.threads, &r->stages.progress, e);
+    if (rc == 0)
+        rc = factors_open(&r->factors, path, e);
+    r->have_factors = rc == 0;
+    xfree(path);
+    return rc;
+}
+
 static int make_reference(struct run *r, struct real *w, enum text_set set,
                           struct measure_reference *out, struct err *e)
 {
@@ -301,6 +317,8 @@ static int real_prepare(struct run *r, struct err *e)
     stage_enter(r, STAGE_IMPORTANCE);
     if (with_original(r, w, make_importance, e) != 0 || correct_fixed_bytes(r, e) != 0)
         return -1;
+    if (strcmp(r->set.effort, "max") == 0 && with_original(r, w, make_factors, e) != 0)
+        return -1;
     stage_enter(r, STAGE_REFERENCE);
     return with_original(r, w, make_search_reference, e);
 }
@@ -319,9 +337,10 @@ static void probing_prefix(struct probing *p, const struct real *w)
 {
     char key[65], text[512];
     text_key(&w->text, TEXT_SEARCH, key);
-    snprintf(text, sizeof(text), "%s %s %s %zu %s %s %s %s", p->run->subject.sha256, key,
+    snprintf(text, sizeof(text), "%s %s %s %zu %s %s %s %s%s", p->run->subject.sha256, key,
              p->run->imatrix.sha256, p->run->subject.scale.probe, dtype_name(probe_type),
-             QUANT_VERSION, PROBE_VERSION, fs_basename(w->original));
+             QUANT_VERSION, PROBE_VERSION, fs_basename(w->original),
+             p->run->have_factors ? p->run->factors.sha256 : "");
     hash_sha256_text(text, strlen(text), p->prefix);
 }
 
@@ -376,6 +395,7 @@ static int probe_step(struct run *r, struct real *w, struct err *e)
     struct probe_job job = {.model = m->model,
                             .groups = &m->groups,
                             .imatrix = &r->imatrix,
+                            .factors = r->have_factors ? &r->factors : NULL,
                             .engine = w->engine,
                             .windows = windows,
                             .reference = &w->search,
@@ -412,6 +432,7 @@ static int real_bake(struct run *r, const struct recipe *recipe, const char *pat
     struct bake_job job = {.model = r->subject.model,
                            .recipe = recipe,
                            .imatrix = &r->imatrix,
+                           .factors = recipe->feedback ? &r->factors : NULL,
                            .imatrix_name = "imatrix.gguf",
                            .output = path,
                            .threads = r->set.threads,

@@ -36,6 +36,8 @@ static void run_close(struct run *r)
         probe_table_release(&r->table);
     if (r->have_imatrix)
         imatrix_release(&r->imatrix);
+    if (r->have_factors)
+        factors_close(&r->factors);
     xfree(r->imatrix_path);
     subject_release(&r->subject);
     settings_release(&r->set);

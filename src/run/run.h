@@ -22,7 +22,8 @@ struct run_config {
     const struct hw_profile
         *profile;       /* NULL = this machine; remote profile: speed is predicted and labelled */
     const char *preset; /* auto chatbot batch smallest quality */
-    int max_iters;      /* search trials; 0 = default */
+    const char *effort; /* fast normal max; NULL = normal */
+    int max_iters;      /* search trials; 0 = default, by effort */
     double budget_minutes; /* 0 = none */
     int threads, gpu_layers;
     bool mock;

@@ -28,6 +28,7 @@ struct settings {
     uint64_t seed;
     struct targets asked;   /* as given */
     struct targets targets; /* with what the preset adds */
+    char *effort; /* fast normal max; max rounds composed candidates with error feedback */
     int max_iters;
     double budget_minutes;
     int threads, gpu_layers;
@@ -209,6 +210,8 @@ struct run {
     struct imatrix imatrix;
     bool have_imatrix;
     char *imatrix_path;
+    struct factors factors; /* of error feedback, when settings ask for it */
+    bool have_factors;
     struct probe_table table;
     bool have_table;
     struct trials trials;

@@ -154,6 +154,7 @@ int settings_init(struct settings *s, const struct run_config *c, struct err *e)
         .tokens = c->tokens,
         .seed = c->seed,
         .asked = c->targets,
+        .effort = xstrdup(c->effort ? c->effort : "normal"),
         .max_iters = c->max_iters,
         .budget_minutes = c->budget_minutes,
         .threads = c->threads,
@@ -192,6 +193,7 @@ json_t *settings_json_new(const struct settings *s)
     json_object_set_new(o, "seed", json_string(seed));
     json_object_set_new(o, "targets", targets_json_new(&s->targets));
     json_object_set_new(o, "asked", targets_json_new(&s->asked));
+    set_text(o, "effort", s->effort);
     json_object_set_new(o, "max_iters", json_integer(s->max_iters));
     json_object_set_new(o, "budget_minutes", json_real_new(s->budget_minutes));
     json_object_set_new(o, "threads", json_integer(s->threads));
@@ -229,6 +231,7 @@ int settings_parse(struct settings *s, const char *home, const char *config, str
         .preset = xstrdup(json_opt_str(o, "preset", "auto")),
         .tokens = (size_t)json_opt_i64(o, "tokens", 0),
         .seed = parse_u64(json_opt_str(o, "seed", "0")),
+        .effort = xstrdup(json_opt_str(o, "effort", "normal")),
         .max_iters = (int)json_opt_i64(o, "max_iters", 0),
         .budget_minutes = json_opt_real(o, "budget_minutes", 0),
         .threads = (int)json_opt_i64(o, "threads", 0),
@@ -251,6 +254,7 @@ void settings_release(struct settings *s)
     xfree(s->home);
     xfree(s->corpus);
     xfree(s->preset);
+    xfree(s->effort);
     if (s->has_profile)
         hw_profile_release(&s->profile);
     *s = (struct settings){0};

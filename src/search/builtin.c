@@ -138,6 +138,7 @@ static int propose(struct look *l, struct proposal *p, const char *what, struct 
     *p = (struct proposal){0};
     if (search_recipe(&p->recipe, s->desc, s->groups, l->types, e) != 0)
         return -1;
+    p->recipe.feedback = s->feedback ? xstrdup(s->feedback) : NULL;
     p->group_types = xcalloc(s->groups->n + 1, sizeof(*p->group_types));
     memcpy(p->group_types, l->types, bytes);
     p->bytes = s->fixed_bytes + allocate_bytes(s->table, l->types);

@@ -99,6 +99,7 @@ struct search_space {
     const struct probe_groups *groups;
     const struct probe_table *table; /* NULL until probed: only stock mixes are proposed */
     bool have_importance;
+    const char *feedback; /* what composed recipes say of error feedback, NULL = none */
     uint64_t fixed_bytes; /* of the file outside the groups: header, norms, padding */
     uint64_t bytes_limit; /* of the file, derived from targets; UINT64_MAX = none */
     struct targets targets;
