@@ -63,7 +63,7 @@ static const struct arch_key olmoe_keys[] = {
 };
 
 const struct arch arch_olmo = {
-    .hf_name = "OlmoForCausalLM",
+    .hf_name = "OlmoForCausalLM|OLMoForCausalLM",
     .gguf_name = "olmo",
     .tensors = olmo_tensors,
     .keys = olmo_keys,

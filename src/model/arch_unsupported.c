@@ -62,14 +62,14 @@ static const struct reason reasons[] = {
     {"it generates by diffusion, to which perplexity does not apply",
      "DreamModel|LLaDAMoEModel|LLaDAMoEModelLM|LLaDAModelLM|RND1"},
     {"its tensors are not in our tables",
-     "AfmoeForCausalLM|ApertusForCausalLM|ArceeForCausalLM|ArcticForCausalLM|BaiChuanForCausalLM|"
+     "AfmoeForCausalLM|ApertusForCausalLM|ArcticForCausalLM|BaiChuanForCausalLM|"
      "BaichuanForCausalLM|BailingMoeForCausalLM|BailingMoeV2ForCausalLM|BitNetForCausalLM|"
      "BitnetForCausalLM|ChatGLMForConditionalGeneration|ChatGLMModel|CodeShellForCausalLM|"
-     "Cohere2MoeForCausalLM|DbrxForCausalLM|DeciLMForCausalLM|DeepseekForCausalLM|"
+     "Cohere2MoeForCausalLM|DbrxForCausalLM|DeciLMForCausalLM|"
      "DeepseekV32ForCausalLM|DeepseekV4ForCausalLM|Dots1ForCausalLM|Dots3NoteForCausalLM|"
      "Dots3NoteTextForCausalLM|Ernie4_5ForCausalLM|Ernie4_5_ForCausalLM|"
-     "Ernie4_5_MoeForCausalLM|Exaone4ForCausalLM|ExaoneMoEForCausalLM|ExaoneMoeForCausalLM|"
-     "Gemma3nForCausalLM|Gemma4ForCausalLM|Glm4MoeForCausalLM|Glm4MoeLiteForCausalLM|"
+     "Ernie4_5_MoeForCausalLM|ExaoneMoEForCausalLM|ExaoneMoeForCausalLM|"
+     "Gemma3nForCausalLM|Gemma4ForCausalLM|Glm4MoeLiteForCausalLM|"
      "GlmForCausalLM|GlmMoeDsaForCausalLM|GPTRefactForCausalLM|GptOssForCausalLM|"
      "GraniteMoeSWAForCausalLM|GraniteSWAForCausalLM|GraniteSwitchForCausalLM|Grok1ForCausalLM|"
      "GrokForCausalLM|GroveMoeForCausalLM|HYV3ForCausalLM|HYV4ForCausalLM|HrmTextForCausalLM|"
@@ -78,10 +78,10 @@ static const struct reason reasons[] = {
      "LagunaForCausalLM|Llama4ForCausalLM|LlamaModel|MaincoderForCausalLM|MapleForCausalLM|"
      "MellumForCausalLM|MiMoV2FlashForCausalLM|MiMoV2ForCausalLM|MiniCPM3ForCausalLM|"
      "MiniMaxM2ForCausalLM|MiniMaxM3SparseForCausalLM|Ministral3ForCausalLM|NanbeigeForCausalLM|"
-     "OLMoForCausalLM|OpenELMForCausalLM|OrionForCausalLM|PLMForCausalLM|PLaMo3ForCausalLM|"
+     "OrionForCausalLM|PLMForCausalLM|PLaMo3ForCausalLM|"
      "PanguEmbeddedForCausalLM|PhiMoEForCausalLM|Plamo3ForCausalLM|PlamoForCausalLM|"
      "QWenLMHeadModel|Qwen2Model|Qwen3Model|RuGPT3XLForCausalLM|SarvamMoEForCausalLM|"
-     "SeedOssForCausalLM|SmallThinkerForCausalLM|SmolLM3ForCausalLM|SolarOpenForCausalLM|"
+     "SmallThinkerForCausalLM|SolarOpenForCausalLM|"
      "Spark2_5ForCausalLM|Step3p5ForCausalLM|TalkieForCausalLM|XverseForCausalLM|"
      "YoutuForCausalLM"},
 };

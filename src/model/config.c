@@ -122,7 +122,7 @@ static int read_sizes(struct config *c, struct err *e)
     c->heads = 1;
     if (!c->arch->bare && !is_list(c, heads) && read_count(c, heads, 65536, 0, &c->heads, e))
         return -1;
-    return read_count(c, context, CONFIG_WIDE, c->arch->bare ? CONFIG_WIDE : 0, &c->context, e) ||
+    return read_count(c, context, CONFIG_WIDE, c->arch->bare ? 1 << 20 : 0, &c->context, e) ||
                    read_experts(c, e)
                ? -1
                : 0;

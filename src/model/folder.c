@@ -48,6 +48,8 @@ static void describe(struct model *m, const struct config *c)
     d->n_vocab = c->vocab_size;
     d->n_ctx_train = c->context;
     d->head_dim = c->head_dim;
+    if (c->arch->bare) /* no attention: nothing is cached, whatever the length */
+        d->n_head = d->n_head_kv = d->head_dim = 0;
     d->tied = model_find(m, "output.weight") < 0;
 }
 

@@ -424,6 +424,74 @@ def mamba():
             {"plain": True, "near": ["blk.0.ssm_a", "blk.1.ssm_a"]})
 
 
+@case
+def smollm3():
+    return "SmolLM3ForCausalLM", dict(SMALL, num_hidden_layers=4, pad_token_id=1), llama_like(n=4, head=False), {}
+
+
+@case
+def arcee():
+    return "ArceeForCausalLM", dict(SMALL), llama_like(drop=("mlp.gate_proj.weight",)), {}
+
+
+@case
+def seed_oss():
+    return ("SeedOssForCausalLM", dict(SMALL, head_dim=32, attention_bias=True, model_type="seed_oss", rms_norm_eps=1e-6,
+                                       hidden_act="silu", rope_theta=1e7, tie_word_embeddings=False),
+            llama_like({"self_attn.q_proj.bias": (128,), "self_attn.k_proj.bias": (64,),
+                        "self_attn.v_proj.bias": (64,)}, q=128, kv=64), {"plain": True})
+
+
+@case
+def exaone4():
+    return ("Exaone4ForCausalLM", dict(SMALL, num_hidden_layers=5, sliding_window=32, sliding_window_pattern=4),
+            llama_like({"post_feedforward_layernorm.weight": (H,), **HEAD_NORMS}, ("input_layernorm.weight",), n=5),
+            {"runs": False})  # libllama knows the models by their 30 and 64 blocks
+
+
+def with_experts(dense, moe, extra=None, router=None):
+    t = llama_like(extra, MLP, n=dense + moe)
+    for i in range(dense + moe):
+        ffn = {n: ((H, F) if "down" in n else (F, H)) for n in MLP} if i < dense else {
+            "mlp.gate.weight": (4, H), **experts(4, 48), "mlp.shared_experts.gate_proj.weight": (96, H),
+            "mlp.shared_experts.up_proj.weight": (96, H), "mlp.shared_experts.down_proj.weight": (H, 96),
+            **(router or {})}
+        t |= {f"model.layers.{i}.{n}": s for n, s in ffn.items()}
+    return t
+
+
+DEEPSEEK = dict(SMALL, num_hidden_layers=3, n_routed_experts=4, n_shared_experts=2, moe_intermediate_size=48,
+                num_experts_per_tok=2, first_k_dense_replace=1)
+
+
+@case
+def deepseek():
+    return ("DeepseekForCausalLM", dict(DEEPSEEK, rms_norm_eps=1e-6, rope_theta=10000, scoring_func="softmax",
+                                        model_type="deepseek"), with_experts(1, 2), {"plain": True})
+
+
+@case
+def glm4moe():
+    return ("Glm4MoeForCausalLM", dict(DEEPSEEK, attention_bias=True, use_qk_norm=True, eos_token_id=3, pad_token_id=1,
+                                       head_dim=HEAD),
+            with_experts(1, 2, {**BIASES, **HEAD_NORMS}, {"mlp.gate.e_score_correction_bias": (4,)}),
+            {"any_order": True})
+
+
+@case
+def openelm():
+    t = {"transformer.token_embeddings.weight": ("vocab", H), "transformer.norm.weight": (H,)}
+    for i, (q, kv, ffn) in enumerate(((4, 2, 32), (8, 4, 128))):
+        block = {"attn_norm.weight": (H,), "ffn_norm.weight": (H,), "attn.qkv_proj.weight": ((q + 2 * kv) * HEAD, H),
+                 "attn.q_norm.weight": (HEAD,), "attn.k_norm.weight": (HEAD,), "attn.out_proj.weight": (H, q * HEAD),
+                 "ffn.proj_1.weight": (2 * ffn, H), "ffn.proj_2.weight": (H, ffn)}
+        t |= {f"transformer.layers.{i}.{n}": s for n, s in block.items()}
+    return ("OpenELMForCausalLM", dict(
+        model_dim=H, num_transformer_layers=2, head_dim=HEAD, num_query_heads=[4, 8], num_kv_heads=[2, 4],
+        ffn_multipliers=[0.5, 2.0], ffn_dim_divisor=32, max_context_length=256, rope_freq_constant=10000,
+        model_type="openelm"), t, {**SPM, "plain": True})
+
+
 # ---- folders -------------------------------------------------------------------------------------
 
 

@@ -2,7 +2,8 @@
 """Every architecture that sintra converts, beside upstream's converter and through libllama.
 
 Each small model of architectures.py is converted by both (upstream's for all of them in one process), and keys,
-values, tensors and bytes are compared as in test_convert.py; then libllama loads and runs our file.
+values, tensors and bytes are compared as in test_convert.py; then libllama loads and runs our file, and stock
+mixes straight from the folder are compared with those of llama-quantize.
 
 Needs what test_convert.py needs; exits 77 without it. Names of cases may follow."""
 import os
@@ -18,7 +19,8 @@ from architectures import CASES, build  # noqa: E402
 from folders import byte_level, save_weights, sentencepiece, write_json  # noqa: E402
 
 RUN = os.path.join(os.path.dirname(convert.TOKENIZE), "run_model")
-SPECIAL = ["<|endoftext|>", "<|user|>", "<s>", "</s>"]
+QUANTIZE = os.path.join(convert.PEERS, "llama-quantize")
+SPECIAL = ["[gMASK]", "<|observation|>", "<|endoftext|>", "<|user|>", "<s>", "</s>"]
 
 
 def make_tokenizers(scratch):
@@ -63,6 +65,25 @@ def runs(folder, kind):
     return [] if p.returncode == 0 else [(p.stdout + p.stderr).decode()[-500:]]
 
 
+def tensors_of(path):
+    return {t.name: (t.tensor_type.name, t.data.tobytes()) for t in convert.GGUFReader(path).tensors}
+
+
+def mixes(folder, kind):
+    """Stock mixes go by architecture: ours of the GGUF beside llama-quantize's, and the same types from the folder."""
+    source, wrong = f"{folder}.ours.{kind}", []
+    for mix, ours in (("Q3_K_L", source), ("Q4_K_M", folder)):
+        p = convert.run([convert.SINTRA, "quantize", ours, "--type", mix, "-o", f"{folder}.{mix}"])
+        q = convert.run([QUANTIZE, source, f"{folder}.theirs.{mix}", mix, "1"])
+        if p.returncode or q.returncode:
+            return [f"{mix}: {(p.stderr + q.stderr).decode()[-300:]}"]
+        a, b = tensors_of(f"{folder}.{mix}"), tensors_of(f"{folder}.theirs.{mix}")
+        of = (lambda t: t) if ours == source else (lambda t: t[0])
+        wrong += [f"{mix}: {n} ours {a.get(n, '?')[0]}, theirs {b.get(n, '?')[0]}" for n in sorted(set(a) | set(b))
+                  if n not in a or n not in b or of(a[n]) != of(b[n])]
+    return wrong
+
+
 def main():
     if not os.access(RUN, os.X_OK):
         convert.skip(f"{RUN} is not built")
@@ -78,6 +99,8 @@ def main():
             for kind in facts["types"]:
                 wrong = compare(folder, kind, facts) if (told[name] == "ok") != bool(facts.get("upstream_fails")) else [f"upstream: {told[name]}"]
                 convert.report(f"{name} as {kind}", wrong, tally)
+                if not wrong and os.access(QUANTIZE, os.X_OK):
+                    convert.report(f"{name} as stock mixes", mixes(folder, kind), tally)
                 if not wrong and facts.get("runs", True):
                     convert.report(f"{name} in libllama", runs(folder, kind), tally)
     print(f"{tally[0]} passed, {tally[1]} failed")
