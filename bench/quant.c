@@ -82,7 +82,8 @@ int main(int argc, char **argv)
         r.q[i] = (float)exp(rng_normal(&g));
     printf("type,variant,importance,weights_per_s,ggml_weights_per_s,ratio,bytes_equal\n");
     for (int t = 0; t < KERNEL_TYPES; t++) {
-        if (!kernel_set_best()->important[t] || !wanted(dtype_name((enum dtype)t), argc, argv))
+        if (!kernel_encodes(kernel_set_best(), (enum dtype)t, true) ||
+            !wanted(dtype_name((enum dtype)t), argc, argv))
             continue;
         codebook_prepare((enum dtype)t);
         ggml_quantize_init((int)t);
@@ -90,9 +91,9 @@ int main(int argc, char **argv)
             const struct kernel_set *set = kernel_set_find(names[s]);
             if (!set)
                 continue;
-            if (set->plain[t])
+            if (kernel_encodes(set, (enum dtype)t, false))
                 measure((enum dtype)t, set, &r, NULL);
-            if (set->important[t])
+            if (kernel_encodes(set, (enum dtype)t, true))
                 measure((enum dtype)t, set, &r, r.q);
         }
     }

@@ -326,6 +326,28 @@ static int encode_once(const struct stream *st, const struct band *b, struct slo
     return 0;
 }
 
+/* Straight from the map, for types that are as fast as it: nothing is read twice. False, and
+ * nothing is lost, when that cannot be or the rows are damaged, which reading as floats words
+ * best. */
+static bool encode_straight(const struct stream *st, const struct band *b, struct slot *slot)
+{
+    const struct gguf_writer_tensor *t = &st->setup->tensors[b->tensor];
+    enum dtype stored = st->setup->desc->tensors[b->tensor].dtype;
+    const float *weights = band_weights(st, b);
+    const void *raw;
+
+    if (!quant_reads_stored(t->dtype, stored, weights != NULL))
+        return false;
+    raw = model_rows_raw(st->setup->job->model, (int)b->tensor, stored, b->row0, b->rows);
+    if (!raw)
+        return false;
+    if (quant_encode_stored(t->dtype, stored, raw, slot->memory, b->rows, t->shape.ne[0], weights,
+                            &slot->error, NULL) == 0)
+        return true;
+    slot->error = (struct quant_error){0};
+    return false;
+}
+
 static int make_band(const struct stream *st, const struct band *b, struct slot *slot,
                      float *floats, struct err *e)
 {
@@ -337,6 +359,8 @@ static int make_band(const struct stream *st, const struct band *b, struct slot 
         return read_floats(st, b, (float *)(void *)slot->memory, e);
     if (st->memo && !feedback_of(st, b) && memo_worth(t->dtype, band_weights(st, b) != NULL))
         return encode_once(st, b, slot, floats, e);
+    if (!feedback_of(st, b) && encode_straight(st, b, slot))
+        return 0;
     if (read_floats(st, b, floats, e) != 0)
         return -1;
     return encode(st, b, slot, floats, st->errors != NULL, e);

@@ -133,15 +133,45 @@ static void cut_fill(struct cut *c, struct kernel_batch *b, int lanes, uint64_t 
     }
 }
 
+bool kernel_reads_stored(const struct kernel_set *set, enum dtype type, bool important)
+{
+    return (int)type < KERNEL_TYPES && set->rows[type] && !(important && set->important[type]);
+}
+
+bool kernel_encodes(const struct kernel_set *set, enum dtype type, bool important)
+{
+    return (int)type < KERNEL_TYPES && (kernel_reads_stored(set, type, important) ||
+                                        (important ? set->important[type] : set->plain[type]));
+}
+
+void kernel_encode_stored(const struct kernel_set *set, enum dtype type, enum dtype stored,
+                          const void *src, uint8_t *dst, uint64_t rows, uint64_t n_per_row,
+                          const float *importance, struct quant_error *error, bool *unfit)
+{
+    struct kernel_rows r = {.src = src, .stored = stored, .importance = importance, .dst = dst};
+    r.blocks_per_row = n_per_row / dtype_info(type)->block;
+    r.blocks = rows * r.blocks_per_row;
+    set->rows[type](&r);
+    if (error != NULL) {
+        error->squared += r.squared;
+        error->weighted += r.weighted;
+    }
+    if (r.unfit)
+        *unfit = true;
+}
+
 bool kernel_encode(const struct kernel_set *set, enum dtype type, const float *src, uint8_t *dst,
                    uint64_t rows, uint64_t n_per_row, const float *importance,
                    struct quant_error *error, bool *infinite)
 {
-    if ((int)type >= KERNEL_TYPES)
+    if (!kernel_encodes(set, type, importance != NULL))
         return false;
+    if (kernel_reads_stored(set, type, importance != NULL)) {
+        kernel_encode_stored(set, type, DT_F32, src, dst, rows, n_per_row, importance, error,
+                             infinite);
+        return true;
+    }
     kernel_encode_fn *encode = importance ? set->important[type] : set->plain[type];
-    if (encode == NULL)
-        return false;
     codebook_prepare(type);
     struct cut c = {.type = dtype_info(type), .src = src, .importance = importance, .dst = dst};
     c.n_per_row = n_per_row;

@@ -1,4 +1,5 @@
-/* Encoders of the simple types over lanes: of 32 weights, FP4, one and two bits, ternary.
+/* Encoders of the simple types over lanes: of 32 weights with importance, FP4, one and two bits,
+ * ternary.
  *
  * Layouts (ggml-common.h 0.5.0), d and m fp16:
  *   Q4_0  d, qs[16]                18     Q4_1  d, m, qs[16]            20
@@ -7,10 +8,11 @@
  *   NVFP4 scales[4] (UE4M3), qs[32] 36   Q1_0  d, qs[16] of 128         18
  *   Q2_0  d, qs[16] of 64          18
  *   TQ1_0 qs[48], qh[4], d         54     TQ2_0 qs[64], d               66
- * Without importance a block is scaled by its extremes and rounded; with it Q4_0…Q5_1 search like
- * the k-quants, weighing by importance·sqrt(mean x² of the row + x²). Where the C of the reference
- * converts a float that does not fit its integer (blocks so small that 1/d is infinite), the result
- * is that of x86-64's conversion: INT32_MIN. */
+ * With importance Q4_0…Q5_1 search like the k-quants, weighing by importance·sqrt(mean x² of the
+ * row + x²); without it, and Q8_0 always: encode_plain_int.h. The others are scaled by their
+ * extremes and rounded; importance counts in the error that is reported only. Where the C of the
+ * reference converts a float that does not fit its integer (blocks so small that 1/d is infinite),
+ * the result is that of x86-64's conversion: INT32_MIN. */
 #ifndef QUANT_ENCODE_LEGACY_INT_H
 #define QUANT_ENCODE_LEGACY_INT_H
 
@@ -63,100 +65,67 @@ LANES_INLINE void lane_legacy_put(struct lane_block *k, const struct kernel_batc
 }
 
 /* Q4_0, Q5_0: value = d·(level − half). */
-LANES_INLINE void encode_symmetric(struct kernel_batch *b, int top, int important)
+LANES_INLINE void encode_symmetric(struct kernel_batch *b, int top)
 {
     struct lane_block k;
     vi level[32];
     const int half = (top + 1) / 2;
-    vf d;
-    lane_block_load(&k, b, 32, important);
-    if (important) {
-        lane_weigh(k.x, k.q, vf_load(b->row_mean_square), k.w, 32);
-        struct lane_symmetric s = lane_search_symmetric(32, half, k.x, k.w);
-        for (int i = 0; i < 32; i++)
-            level[i] = lane_symmetric_level(&s, half, lane_at(k.x, i));
-        d = s.scale;
-    } else {
-        vf amax, max = lane_peak(32, k.x, &amax);
-        d = vf_div(max, vf_set((float)-half));
-        vf inverse = lane_inverse(d);
-        for (int i = 0; i < 32; i++) {
-            vf a = vf_add(vf_mul(lane_at(k.x, i), inverse), vf_set((float)half + 0.5f));
-            level[i] = lane_trunc_level(a, top);
-        }
-    }
-    vf stored = lane_put_half(b, d, 0);
+    lane_block_load(&k, b, 32, 1);
+    lane_weigh(k.x, k.q, vf_load(b->row_mean_square), k.w, 32);
+    struct lane_symmetric s = lane_search_symmetric(32, half, k.x, k.w);
+    for (int i = 0; i < 32; i++)
+        level[i] = lane_symmetric_level(&s, half, lane_at(k.x, i));
+    vf stored = lane_put_half(b, s.scale, 0);
     for (int i = 0; i < 32; i++) {
         vf q = vf_of(vi_sub(vi_and(level[i], vi_set(top)), vi_set(half)));
         lane_block_decoded(&k, i, vf_mul(q, stored));
     }
     lane_legacy_put(&k, b, level, top, 2);
-    lane_block_close(&k, b, 32, important);
+    lane_block_close(&k, b, 32, 1);
 }
 
 /* Q4_1, Q5_1: value = d·level + m. */
-LANES_INLINE void lane_extremes(const float *x, vf *low, vf *high)
-{
-    vf min = vf_set(3.402823466e+38f), max = vf_set(-3.402823466e+38f);
-    for (int i = 0; i < 32; i++) {
-        min = vf_min(lane_at(x, i), min);
-        max = vf_max(lane_at(x, i), max);
-    }
-    *low = min;
-    *high = max;
-}
-
-LANES_INLINE void encode_offset(struct kernel_batch *b, int top, int important)
+LANES_INLINE void encode_offset(struct kernel_batch *b, int top)
 {
     const struct lane_affine_spec spec = {32, top, -0.9f, 0.05f, 36, 0};
     struct lane_block k;
     vi level[32];
-    vf d, m;
-    lane_block_load(&k, b, 32, important);
-    if (important) {
-        lane_weigh(k.x, k.q, vf_load(b->row_mean_square), k.w, 32);
-        struct lane_affine s = lane_search_affine(&spec, k.x, k.w);
-        for (int i = 0; i < 32; i++) {
-            vf a = vf_mul(s.inverse, vf_sub(lane_at(k.x, i), s.base));
-            level[i] = lane_clamp(lane_nearest(a), 0, top);
-        }
-        d = s.scale;
-        m = lane_negate(s.minimum);
-    } else {
-        vf high;
-        lane_extremes(k.x, &m, &high);
-        d = vf_div(vf_sub(high, m), vf_set((float)top));
-        vf inverse = lane_inverse(d);
-        for (int i = 0; i < 32; i++) {
-            vf a = vf_add(vf_mul(vf_sub(lane_at(k.x, i), m), inverse), vf_set(0.5f));
-            level[i] = top == 15 ? lane_trunc_level(a, 15) : vi_and(vi_trunc(a), vi_set(0xff));
-        }
+    lane_block_load(&k, b, 32, 1);
+    lane_weigh(k.x, k.q, vf_load(b->row_mean_square), k.w, 32);
+    struct lane_affine s = lane_search_affine(&spec, k.x, k.w);
+    for (int i = 0; i < 32; i++) {
+        vf a = vf_mul(s.inverse, vf_sub(lane_at(k.x, i), s.base));
+        level[i] = lane_clamp(lane_nearest(a), 0, top);
     }
-    d = lane_put_half(b, d, 0);
-    m = lane_put_half(b, m, 2);
+    vf d = lane_put_half(b, s.scale, 0);
+    vf m = lane_put_half(b, lane_negate(s.minimum), 2);
     for (int i = 0; i < 32; i++) {
         vf q = vf_of(vi_and(level[i], vi_set(top)));
         lane_block_decoded(&k, i, vf_add(vf_mul(q, d), m));
     }
     lane_legacy_put(&k, b, level, top, 4);
-    lane_block_close(&k, b, 32, important);
+    lane_block_close(&k, b, 32, 1);
 }
 
 LANES_INLINE void encode_q4_0(struct kernel_batch *b, int important)
 {
-    encode_symmetric(b, 15, important);
+    (void)important;
+    encode_symmetric(b, 15);
 }
 LANES_INLINE void encode_q5_0(struct kernel_batch *b, int important)
 {
-    encode_symmetric(b, 31, important);
+    (void)important;
+    encode_symmetric(b, 31);
 }
 LANES_INLINE void encode_q4_1(struct kernel_batch *b, int important)
 {
-    encode_offset(b, 15, important);
+    (void)important;
+    encode_offset(b, 15);
 }
 LANES_INLINE void encode_q5_1(struct kernel_batch *b, int important)
 {
-    encode_offset(b, 31, important);
+    (void)important;
+    encode_offset(b, 31);
 }
 
 LANES_INLINE vf lane_abs_max(const float *x, int n)
@@ -165,30 +134,6 @@ LANES_INLINE vf lane_abs_max(const float *x, int n)
     for (int i = 0; i < n; i++)
         amax = vf_max(amax, lane_abs(lane_at(x, i)));
     return amax;
-}
-
-/* Importance does not change the bytes of Q8_0, MXFP4 and the ternary types, only the error that is
- * reported. */
-LANES_INLINE void encode_q8_0(struct kernel_batch *b, int important)
-{
-    struct lane_block k;
-    lane_block_load(&k, b, 32, important);
-    vf d = vf_div(lane_abs_max(k.x, 32), vf_set(127));
-    vf inverse = lane_inverse(d);
-    vf stored = lane_put_half(b, d, 0);
-    for (int w = 0; w < 8; w++) {
-        vi word = vi_set(0);
-        for (int byte = 3; byte >= 0; byte--) {
-            int i = 4 * w + byte;
-            vi l = lane_round_away(vf_mul(lane_at(k.x, i), inverse));
-            l = vi_sra(vi_sll(l, 24), 24);
-            lane_block_decoded(&k, i, vf_mul(vf_of(l), stored));
-            word = vi_or(vi_sll(word, 8), vi_and(l, vi_set(0xff)));
-        }
-        vi_store(k.words + w * LANES, word);
-    }
-    lane_put_words(b, k.words, 2, 8);
-    lane_block_close(&k, b, 32, important);
 }
 
 /* Twice the E2M1 values, kvalues_mxfp4; the block scale is halved. */

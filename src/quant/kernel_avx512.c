@@ -10,6 +10,7 @@
 #include "base/banned.h"
 
 #include "quant/encode_one_int.h"
+#include "quant/encode_plain_int.h"
 #define KERNEL_SET  kernel_set_avx512
 #define KERNEL_NAME "avx512"
 #include "quant/kernel_table_int.h"

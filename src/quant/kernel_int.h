@@ -34,11 +34,25 @@ struct kernel_batch {
 };
 typedef void kernel_encode_fn(struct kernel_batch *b);
 
+/* Consecutive blocks of consecutive rows, for the types that need no search: encoded straight from
+ * the rows as they are stored (encode_plain_int.h). */
+struct kernel_rows {
+    const void *src;         /* any alignment */
+    enum dtype stored;       /* F32, F16 or BF16 */
+    const float *importance; /* of the columns of a row, or NULL; counts in `weighted` only */
+    uint8_t *dst;
+    uint64_t blocks, blocks_per_row;
+    double squared, weighted; /* added to */
+    bool unfit;               /* set when a weight or an encoded scale is not finite */
+};
+typedef void kernel_rows_fn(struct kernel_rows *r);
+
 struct kernel_set {
     const char *name; /* "ref" "avx2" "avx512" "neon" */
     int lanes;
     kernel_encode_fn *plain[KERNEL_TYPES];     /* by dtype id; NULL: not in this set */
     kernel_encode_fn *important[KERNEL_TYPES]; /* with importance weights */
+    kernel_rows_fn *rows[KERNEL_TYPES];        /* where there is one, instead of `plain` */
 };
 extern const struct kernel_set kernel_set_ref;
 #if defined(__x86_64__)
@@ -54,6 +68,18 @@ extern const struct kernel_set kernel_set_neon;
 const struct kernel_set *kernel_set_best(void);
 /* By name, or NULL when it does not exist or this processor cannot run it. */
 const struct kernel_set *kernel_set_find(const char *name);
+
+/* Can the set encode this type so? */
+bool kernel_encodes(const struct kernel_set *set, enum dtype type, bool important);
+/* Does it read rows as they are stored, and see by itself whether they are finite? */
+bool kernel_reads_stored(const struct kernel_set *set, enum dtype type, bool important);
+
+/* Encodes rows × n_per_row weights stored as F32, F16 or BF16; kernel_reads_stored must hold.
+ * error (may be NULL) is added to; *unfit is set when a weight or an encoded scale is not
+ * finite. */
+void kernel_encode_stored(const struct kernel_set *set, enum dtype type, enum dtype stored,
+                          const void *src, uint8_t *dst, uint64_t rows, uint64_t n_per_row,
+                          const float *importance, struct quant_error *error, bool *unfit);
 
 /* Encodes rows × n_per_row finite floats with the kernels of `set`. False, and nothing done, when
  * the set has none for this type. error (may be NULL) is added to; *infinite is set when some

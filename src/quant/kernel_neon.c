@@ -11,6 +11,7 @@
 #include "base/banned.h"
 
 #include "quant/encode_one_int.h"
+#include "quant/encode_plain_int.h"
 #define KERNEL_SET  kernel_set_neon
 #define KERNEL_NAME "neon"
 #include "quant/kernel_table_int.h"

@@ -8,6 +8,7 @@
 #include "base/banned.h"
 
 #include "quant/encode_one_int.h"
+#include "quant/encode_plain_int.h"
 #define KERNEL_SET  kernel_set_ref
 #define KERNEL_NAME "ref"
 #include "quant/kernel_table_int.h"

@@ -13,11 +13,10 @@
     }
 #define KERNEL_PAIR(name) KERNEL_PLAIN(name) KERNEL_IMPORTANT(name)
 
-KERNEL_PAIR(q4_0)
-KERNEL_PAIR(q4_1)
-KERNEL_PAIR(q5_0)
-KERNEL_PAIR(q5_1)
-KERNEL_PAIR(q8_0)
+KERNEL_IMPORTANT(q4_0)
+KERNEL_IMPORTANT(q4_1)
+KERNEL_IMPORTANT(q5_0)
+KERNEL_IMPORTANT(q5_1)
 KERNEL_PAIR(q2_k)
 KERNEL_PAIR(q3_k)
 KERNEL_PAIR(q4_k)
@@ -44,29 +43,45 @@ const struct kernel_set KERNEL_SET = {
     .lanes = LANES,
     .plain =
         {
-            [DT_Q4_0] = q4_0_plain,   [DT_Q4_1] = q4_1_plain,       [DT_Q5_0] = q5_0_plain,
-            [DT_Q5_1] = q5_1_plain,   [DT_Q8_0] = q8_0_plain,       [DT_Q2_K] = q2_k_plain,
-            [DT_Q3_K] = q3_k_plain,   [DT_Q4_K] = q4_k_plain,       [DT_Q5_K] = q5_k_plain,
-            [DT_Q6_K] = q6_k_plain,   [DT_IQ4_NL] = iq4_nl_plain,   [DT_IQ4_XS] = iq4_xs_plain,
-            [DT_TQ1_0] = tq1_0_plain, [DT_TQ2_0] = tq2_0_plain,     [DT_MXFP4] = mxfp4_plain,
-            [DT_NVFP4] = nvfp4_plain, [DT_Q1_0] = q1_0_plain,       [DT_Q2_0] = q2_0_plain,
-            [DT_IQ2_S] = iq2_s_plain, [DT_IQ3_XXS] = iq3_xxs_plain, [DT_IQ3_S] = iq3_s_plain,
+            [DT_Q2_K] = q2_k_plain,
+            [DT_Q3_K] = q3_k_plain,
+            [DT_Q4_K] = q4_k_plain,
+            [DT_Q5_K] = q5_k_plain,
+            [DT_Q6_K] = q6_k_plain,
+            [DT_IQ4_NL] = iq4_nl_plain,
+            [DT_IQ4_XS] = iq4_xs_plain,
+            [DT_TQ1_0] = tq1_0_plain,
+            [DT_TQ2_0] = tq2_0_plain,
+            [DT_MXFP4] = mxfp4_plain,
+            [DT_NVFP4] = nvfp4_plain,
+            [DT_Q1_0] = q1_0_plain,
+            [DT_Q2_0] = q2_0_plain,
+            [DT_IQ2_S] = iq2_s_plain,
+            [DT_IQ3_XXS] = iq3_xxs_plain,
+            [DT_IQ3_S] = iq3_s_plain,
             [DT_IQ1_M] = iq1_m_plain,
         },
     .important =
         {
             [DT_Q4_0] = q4_0_important,       [DT_Q4_1] = q4_1_important,
             [DT_Q5_0] = q5_0_important,       [DT_Q5_1] = q5_1_important,
-            [DT_Q8_0] = q8_0_important,       [DT_Q2_K] = q2_k_important,
-            [DT_Q3_K] = q3_k_important,       [DT_Q4_K] = q4_k_important,
-            [DT_Q5_K] = q5_k_important,       [DT_Q6_K] = q6_k_important,
-            [DT_IQ4_NL] = iq4_nl_important,   [DT_IQ4_XS] = iq4_xs_important,
-            [DT_TQ1_0] = tq1_0_important,     [DT_TQ2_0] = tq2_0_important,
-            [DT_MXFP4] = mxfp4_important,     [DT_IQ2_XXS] = iq2_xxs_important,
-            [DT_IQ2_XS] = iq2_xs_important,   [DT_IQ2_S] = iq2_s_important,
-            [DT_IQ3_XXS] = iq3_xxs_important, [DT_IQ3_S] = iq3_s_important,
-            [DT_NVFP4] = nvfp4_important,     [DT_Q1_0] = q1_0_important,
-            [DT_Q2_0] = q2_0_important,       [DT_IQ1_S] = iq1_s_important,
-            [DT_IQ1_M] = iq1_m_important,
+            [DT_Q2_K] = q2_k_important,       [DT_Q3_K] = q3_k_important,
+            [DT_Q4_K] = q4_k_important,       [DT_Q5_K] = q5_k_important,
+            [DT_Q6_K] = q6_k_important,       [DT_IQ4_NL] = iq4_nl_important,
+            [DT_IQ4_XS] = iq4_xs_important,   [DT_TQ1_0] = tq1_0_important,
+            [DT_TQ2_0] = tq2_0_important,     [DT_MXFP4] = mxfp4_important,
+            [DT_IQ2_XXS] = iq2_xxs_important, [DT_IQ2_XS] = iq2_xs_important,
+            [DT_IQ2_S] = iq2_s_important,     [DT_IQ3_XXS] = iq3_xxs_important,
+            [DT_IQ3_S] = iq3_s_important,     [DT_NVFP4] = nvfp4_important,
+            [DT_Q1_0] = q1_0_important,       [DT_Q2_0] = q2_0_important,
+            [DT_IQ1_S] = iq1_s_important,     [DT_IQ1_M] = iq1_m_important,
+        },
+    .rows =
+        {
+            [DT_Q4_0] = q4_0_rows,
+            [DT_Q4_1] = q4_1_rows,
+            [DT_Q5_0] = q5_0_rows,
+            [DT_Q5_1] = q5_1_rows,
+            [DT_Q8_0] = q8_0_rows,
         },
 };

@@ -318,4 +318,75 @@ static inline __attribute__((always_inline)) void lanes_turn32(const float *rows
     }
 }
 
+/* ---- consecutive weights of one block in a vector ---- */
+
+static inline vf lanes_from_bf16(const uint8_t *p)
+{
+    __m128i h = _mm_loadu_si128((const __m128i *)(const void *)p);
+    return vf_bits(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+}
+static inline vf lanes_from_f16(const uint8_t *p)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+/* Eight vectors to one in three halvings. */
+#define LANES_FOLD8(name, op)                                                                      \
+    static inline __attribute__((always_inline)) vf name(const vf *v)                              \
+    {                                                                                              \
+        vf r[4], t[2];                                                                             \
+        LANES_UNROLL                                                                               \
+        for (int i = 0; i < 4; i++)                                                                \
+            r[i] = op(_mm256_blend_ps(v[i], v[i + 4], 0xf0),                                       \
+                      _mm256_permute2f128_ps(v[i], v[i + 4], 0x21));                               \
+        LANES_UNROLL                                                                               \
+        for (int i = 0; i < 2; i++)                                                                \
+            t[i] = op(_mm256_blend_ps(r[i], r[i + 2], 0xcc),                                       \
+                      _mm256_shuffle_ps(r[i], r[i + 2], 0x4e));                                    \
+        vf u = op(_mm256_shuffle_ps(t[0], t[1], 0x88), _mm256_shuffle_ps(t[0], t[1], 0xdd));       \
+        return _mm256_permute_ps(u, 0xd8);                                                         \
+    }
+LANES_FOLD8(lanes_fold_max, _mm256_max_ps)
+LANES_FOLD8(lanes_fold_min, _mm256_min_ps)
+
+static inline vf lanes_away(vf a)
+{
+    vf sign = _mm256_and_ps(a, _mm256_set1_ps(-0.0f));
+    return _mm256_add_ps(a, _mm256_or_ps(sign, _mm256_set1_ps(0x1.fffffep-2f)));
+}
+static inline void lanes_put_nibbles(uint8_t *dst, const vi *level)
+{
+    vi low = _mm256_set1_epi32(15), high = _mm256_set1_epi32(0xf0);
+    vi a = _mm256_or_si256(_mm256_and_si256(level[0], low),
+                           _mm256_and_si256(_mm256_slli_epi32(level[2], 4), high));
+    vi b = _mm256_or_si256(_mm256_and_si256(level[1], low),
+                           _mm256_and_si256(_mm256_slli_epi32(level[3], 4), high));
+    vi w = _mm256_packus_epi32(a, b);
+    w = _mm256_packus_epi16(w, w);
+    _mm_storeu_si128((__m128i *)(void *)dst,
+                     _mm_unpacklo_epi32(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1)));
+}
+static inline void lanes_put_bytes(uint8_t *dst, const vi *level)
+{
+    vi a = _mm256_packs_epi32(level[0], level[1]), b = _mm256_packs_epi32(level[2], level[3]);
+    vi order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    vi bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(a, b), order);
+    _mm256_storeu_si256((__m256i *)(void *)dst, bytes);
+}
+static inline uint32_t lanes_fifth_bits(const vi *level)
+{
+    uint32_t bits = 0;
+    LANES_UNROLL
+    for (int i = 0; i < 4; i++)
+        bits |= (uint32_t)_mm256_movemask_ps(vf_bits(_mm256_slli_epi32(level[i], 27))) << 8 * i;
+    return bits;
+}
+static inline float lanes_total(const vf *column)
+{
+    __m256 b =
+        _mm256_add_ps(_mm256_add_ps(column[0], column[2]), _mm256_add_ps(column[1], column[3]));
+    __m128 c = _mm_add_ps(_mm256_castps256_ps128(b), _mm256_extractf128_ps(b, 1));
+    c = _mm_add_ps(c, _mm_movehl_ps(c, c));
+    return _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)));
+}
+
 #endif

@@ -336,4 +336,71 @@ static inline __attribute__((always_inline)) void lanes_turn32(const float *rows
     }
 }
 
+/* ---- consecutive weights of one block in a vector ---- */
+
+static inline vf lanes_from_bf16(const uint8_t *p)
+{
+    __m256i h = _mm256_loadu_si256((const __m256i *)(const void *)p);
+    return vf_bits(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
+static inline vf lanes_from_f16(const uint8_t *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+/* Sixteen vectors to one in four halvings. A blend takes the place of a shuffle where it can, as
+ * only one port shuffles. What comes out is in the order of `order`. */
+#define LANES_FOLD16(name, op)                                                                     \
+    static inline __attribute__((always_inline)) vf name(const vf *v)                              \
+    {                                                                                              \
+        const vi order = _mm512_setr_epi32(0, 2, 8, 10, 1, 3, 9, 11, 4, 6, 12, 14, 5, 7, 13, 15);  \
+        vf r[8], t[4], u[2];                                                                       \
+        LANES_UNROLL                                                                               \
+        for (int i = 0; i < 8; i++)                                                                \
+            r[i] = op(_mm512_mask_blend_ps(0xff00, v[i], v[i + 8]),                                \
+                      _mm512_shuffle_f32x4(v[i], v[i + 8], 0x4e));                                 \
+        LANES_UNROLL                                                                               \
+        for (int i = 0; i < 4; i++)                                                                \
+            t[i] = op(_mm512_mask_blend_ps(0xcccc, r[i], r[i + 4]),                                \
+                      _mm512_shuffle_ps(r[i], r[i + 4], 0x4e));                                    \
+        LANES_UNROLL                                                                               \
+        for (int i = 0; i < 2; i++)                                                                \
+            u[i] = op(_mm512_shuffle_f32x4(t[i], t[i + 2], 0x88),                                  \
+                      _mm512_shuffle_f32x4(t[i], t[i + 2], 0xdd));                                 \
+        return _mm512_permutexvar_ps(                                                              \
+            order, op(_mm512_shuffle_ps(u[0], u[1], 0x88), _mm512_shuffle_ps(u[0], u[1], 0xdd)));  \
+    }
+LANES_FOLD16(lanes_fold_max, _mm512_max_ps)
+LANES_FOLD16(lanes_fold_min, _mm512_min_ps)
+
+static inline vf lanes_away(vf a)
+{
+    vi sign = _mm512_set1_epi32(INT32_MIN), half = vi_bits(_mm512_set1_ps(0x1.fffffep-2f));
+    return _mm512_add_ps(a, vf_bits(_mm512_ternarylogic_epi32(vi_bits(a), half, sign, 0xec)));
+}
+static inline void lanes_put_nibbles(uint8_t *dst, const vi *level)
+{
+    vi high = _mm512_slli_epi32(level[1], 4), mask = _mm512_set1_epi32(15);
+    vi both = _mm512_ternarylogic_epi32(level[0], high, mask, 0xec);
+    _mm_storeu_si128((__m128i *)(void *)dst, _mm512_cvtepi32_epi8(both));
+}
+static inline void lanes_put_bytes(uint8_t *dst, const vi *level)
+{
+    _mm_storeu_si128((__m128i *)(void *)dst, _mm512_cvtepi32_epi8(level[0]));
+    _mm_storeu_si128((__m128i *)(void *)(dst + 16), _mm512_cvtepi32_epi8(level[1]));
+}
+static inline uint32_t lanes_fifth_bits(const vi *level)
+{
+    vi bit = _mm512_set1_epi32(16);
+    return (uint32_t)_mm512_test_epi32_mask(level[0], bit) |
+           (uint32_t)_mm512_test_epi32_mask(level[1], bit) << 16;
+}
+static inline float lanes_total(const vf *column)
+{
+    vf a = _mm512_add_ps(column[0], column[1]);
+    __m256 b = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    __m128 c = _mm_add_ps(_mm256_castps256_ps128(b), _mm256_extractf128_ps(b, 1));
+    c = _mm_add_ps(c, _mm_movehl_ps(c, c));
+    return _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)));
+}
+
 #endif

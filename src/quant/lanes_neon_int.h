@@ -269,4 +269,70 @@ static inline __attribute__((always_inline)) void lanes_turn32(const float *rows
             terms[32 * lane + i] = rows[i * LANES + lane];
 }
 
+/* ---- consecutive weights of one block in a vector ---- */
+
+static inline uint16x4_t lanes_load16(const uint8_t *p)
+{
+    return vreinterpret_u16_u8(vld1_u8(p));
+}
+static inline vf lanes_from_bf16(const uint8_t *p)
+{
+    return vreinterpretq_f32_u32(vshll_n_u16(lanes_load16(p), 16));
+}
+static inline vf lanes_from_f16(const uint8_t *p)
+{
+    return vcvt_f32_f16(vreinterpret_f16_u16(lanes_load16(p)));
+}
+static inline vf lanes_fold_max(const vf *v)
+{
+    return vpmaxq_f32(vpmaxq_f32(v[0], v[1]), vpmaxq_f32(v[2], v[3]));
+}
+static inline vf lanes_fold_min(const vf *v)
+{
+    return vpminq_f32(vpminq_f32(v[0], v[1]), vpminq_f32(v[2], v[3]));
+}
+static inline vf lanes_away(vf a)
+{
+    uint32x4_t sign = vdupq_n_u32(0x80000000u);
+    return vaddq_f32(a, vbslq_f32(sign, a, vdupq_n_f32(0x1.fffffep-2f)));
+}
+/* The low bytes of four vectors. */
+static inline uint8x16_t lanes_bytes16(const vi *v)
+{
+    int16x8_t a = vcombine_s16(vmovn_s32(v[0]), vmovn_s32(v[1]));
+    int16x8_t b = vcombine_s16(vmovn_s32(v[2]), vmovn_s32(v[3]));
+    return vreinterpretq_u8_s8(vcombine_s8(vmovn_s16(a), vmovn_s16(b)));
+}
+static inline void lanes_put_nibbles(uint8_t *dst, const vi *level)
+{
+    uint8x16_t low = vandq_u8(lanes_bytes16(level), vdupq_n_u8(15));
+    vst1q_u8(dst, vorrq_u8(low, vshlq_n_u8(lanes_bytes16(level + 4), 4)));
+}
+static inline void lanes_put_bytes(uint8_t *dst, const vi *level)
+{
+    vst1q_u8(dst, lanes_bytes16(level));
+    vst1q_u8(dst + 16, lanes_bytes16(level + 4));
+}
+static inline uint32_t lanes_fifth_bits(const vi *level)
+{
+    const uint8x8_t weight = vcreate_u8(0x8040201008040201u);
+    uint32_t bits = 0;
+    for (int half = 0; half < 2; half++) {
+        uint8x16_t set = vtstq_u8(lanes_bytes16(level + 4 * half), vdupq_n_u8(16));
+        uint32_t low = vaddv_u8(vand_u8(vget_low_u8(set), weight));
+        uint32_t high = vaddv_u8(vand_u8(vget_high_u8(set), weight));
+        bits |= (low | high << 8) << 16 * half;
+    }
+    return bits;
+}
+static inline float lanes_total(const vf *column)
+{
+    vf a[4];
+    for (int i = 0; i < 4; i++)
+        a[i] = vaddq_f32(column[i], column[i + 4]);
+    vf b = vaddq_f32(vaddq_f32(a[0], a[2]), vaddq_f32(a[1], a[3]));
+    float32x2_t c = vadd_f32(vget_low_f32(b), vget_high_f32(b));
+    return vget_lane_f32(c, 0) + vget_lane_f32(c, 1);
+}
+
 #endif

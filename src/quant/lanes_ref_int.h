@@ -256,4 +256,62 @@ static inline __attribute__((always_inline)) void lanes_turn32(const float *rows
     memcpy(terms, rows, 32 * sizeof *terms);
 }
 
+/* ---- consecutive weights of one block in a vector ----
+ * lanes_from_*: LANES stored numbers at any address. lanes_fold_*: lane b is the largest
+ * (smallest) of vector b. lanes_away: trunc(of it) is roundf(a), for |a| < 2²². level[]: 32 levels,
+ * consecutive; a nibble holds level i low and level i + 16 high, the low four bits of each. */
+static inline vf lanes_from_bf16(const uint8_t *p)
+{
+    uint16_t h;
+    memcpy(&h, p, sizeof h);
+    return convert_bf16_to_f32(h);
+}
+static inline vf lanes_from_f16(const uint8_t *p)
+{
+    uint16_t h;
+    memcpy(&h, p, sizeof h);
+    return convert_f16_to_f32(h);
+}
+static inline vf lanes_fold_max(const vf *v)
+{
+    return v[0];
+}
+static inline vf lanes_fold_min(const vf *v)
+{
+    return v[0];
+}
+static inline vf lanes_away(vf a)
+{
+    return a + copysignf(0x1.fffffep-2f, a);
+}
+static inline void lanes_put_nibbles(uint8_t *dst, const vi *level)
+{
+    for (int i = 0; i < 16; i++)
+        dst[i] = (uint8_t)((level[i] & 15) | (level[i + 16] & 15) << 4);
+}
+static inline void lanes_put_bytes(uint8_t *dst, const vi *level)
+{
+    for (int i = 0; i < 32; i++)
+        dst[i] = (uint8_t)level[i];
+}
+/* Bit 4 of every level. */
+static inline uint32_t lanes_fifth_bits(const vi *level)
+{
+    uint32_t bits = 0;
+    for (int i = 0; i < 32; i++)
+        bits |= ((uint32_t)level[i] >> 4 & 1) << i;
+    return bits;
+}
+/* Of 32 columns, which are consecutive: column c + n is added to column c for n = 16, 8, 4, 2,
+ * 1. */
+static inline float lanes_total(const vf *column)
+{
+    float sum[32];
+    memcpy(sum, column, sizeof sum);
+    for (int n = 16; n; n /= 2)
+        for (int c = 0; c < n; c++)
+            sum[c] += sum[c + n];
+    return sum[0];
+}
+
 #endif

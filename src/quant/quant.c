@@ -218,21 +218,33 @@ static uint64_t find_beyond(const float *v, uint64_t n, float max)
     return i;
 }
 
+static float value_max(const struct codec *c)
+{
+    return c->kind == SCALE_F16 || c->kind == SCALE_IQ1_M ? QUANT_VALUE_MAX : FLT_MAX;
+}
+
+static int refuse_value(const struct dtype_info *info, float value, uint64_t column, struct err *e)
+{
+    if (!isfinite(value))
+        return err_set(e, ERR_INPUT, "the weights are damaged: download the model again",
+                       "a weight in column %llu is %s", (unsigned long long)column,
+                       isnan(value) ? "NaN" : "infinite");
+    return err_set(e, ERR_INPUT, "keep this tensor in BF16 or F32",
+                   "a weight in column %llu is %g, too large for %s", (unsigned long long)column,
+                   (double)value, info->name);
+}
+
+static int refuse_block(const struct dtype_info *info, struct err *e)
+{
+    return err_set(e, ERR_INPUT, "keep this tensor in BF16 or F32",
+                   "a weight is too large for %s: a block would not be finite", info->name);
+}
+
 static int check_values(const struct dtype_info *info, const struct codec *c, const float *src,
                         uint64_t n, uint64_t n_per_row, struct err *e)
 {
-    float max = c->kind == SCALE_F16 || c->kind == SCALE_IQ1_M ? QUANT_VALUE_MAX : FLT_MAX;
-    uint64_t at = find_beyond(src, n, max);
-    if (at == n)
-        return 0;
-    unsigned long long column = at % n_per_row;
-    if (!isfinite(src[at]))
-        return err_set(e, ERR_INPUT, "the weights are damaged: download the model again",
-                       "a weight in column %llu is %s", column,
-                       isnan(src[at]) ? "NaN" : "infinite");
-    return err_set(e, ERR_INPUT, "keep this tensor in BF16 or F32",
-                   "a weight in column %llu is %g, too large for %s", column, (double)src[at],
-                   info->name);
+    uint64_t at = find_beyond(src, n, value_max(c));
+    return at == n ? 0 : refuse_value(info, src[at], at % n_per_row, e);
 }
 
 static int check_importance(const float *importance, uint64_t n, struct err *e)
@@ -349,10 +361,36 @@ static int write_blocks(const struct dtype_info *info, const float *src, void *d
     if (!kernel_encode(kernel_set_best(), info->id, src, dst, rows, n_per_row, importance, error,
                        &infinite))
         return err_set(e, ERR_UNSUPPORTED, NULL, "type %s cannot be written", info->name);
-    if (infinite)
-        return err_set(e, ERR_INPUT, "keep this tensor in BF16 or F32",
-                       "a weight is too large for %s: a block would not be finite", info->name);
-    return 0;
+    return infinite ? refuse_block(info, e) : 0;
+}
+
+/* Says which weight made an encoder of stored rows report that something is not finite. */
+static int refuse_stored(const struct dtype_info *info, const struct codec *c, enum dtype stored,
+                         const uint8_t *src, uint64_t n, uint64_t n_per_row, struct err *e)
+{
+    enum { PIECE = 2048 };
+    float x[PIECE];
+    for (uint64_t first = 0; first < n; first += PIECE) {
+        uint64_t take = n - first < PIECE ? n - first : PIECE;
+        convert_to_f32(stored, src + first * dtype_info(stored)->bytes, x, take);
+        uint64_t at = find_beyond(x, take, value_max(c));
+        if (at < take)
+            return refuse_value(info, x[at], (first + at) % n_per_row, e);
+    }
+    return refuse_block(info, e);
+}
+
+/* Blocks of types without a search: the kernel sees by itself whether its weights are finite. */
+static int write_stored(const struct dtype_info *info, enum dtype stored, const void *src,
+                        void *dst, uint64_t rows, uint64_t n_per_row, const float *importance,
+                        struct quant_error *error, struct err *e)
+{
+    bool unfit = false;
+    kernel_encode_stored(kernel_set_best(), info->id, stored, src, dst, rows, n_per_row, importance,
+                         error, &unfit);
+    return unfit ? refuse_stored(info, codec_of(info->id), stored, src, rows * n_per_row, n_per_row,
+                                 e)
+                 : 0;
 }
 
 /* Floats: rounded, never scaled; what is too large for F16 is refused. */
@@ -362,8 +400,7 @@ static int write_floats(const struct dtype_info *info, const float *src, void *d
 {
     convert_from_f32(info->id, src, dst, (size_t)(rows * n_per_row));
     if (!quant_blocks_finite(info->id, dst, rows * n_per_row * info->bytes))
-        return err_set(e, ERR_INPUT, "keep this tensor in BF16 or F32",
-                       "a weight is too large for %s: a block would not be finite", info->name);
+        return refuse_block(info, e);
     return error ? measure(info, src, dst, rows, n_per_row, importance, error, e) : 0;
 }
 
@@ -388,7 +425,11 @@ static int encode_rows(const struct quant_want *w, const float *src, void *dst, 
 {
     const struct dtype_info *info;
     const struct codec *c = encoder_of(w->type, &info, e);
-    if (!c || check_values(info, c, src, rows * n_per_row, n_per_row, e))
+    if (!c)
+        return -1;
+    if (quant_reads_stored(w->type, DT_F32, importance != NULL))
+        return write_stored(info, DT_F32, src, dst, rows, n_per_row, importance, error, e);
+    if (check_values(info, c, src, rows * n_per_row, n_per_row, e))
         return -1;
     return is_float(w->type) ? write_floats(info, src, dst, rows, n_per_row, importance, error, e)
                              : write_blocks(info, src, dst, rows, n_per_row, importance, error, e);
@@ -414,10 +455,16 @@ static int encode_groups(struct quant_want *wants, const uint64_t *row_bytes, in
     return 0;
 }
 
+static uint64_t group_rows(uint64_t rows, uint64_t n_per_row)
+{
+    enum { GROUP_WEIGHTS = 1 << 16 };
+    uint64_t group = n_per_row < GROUP_WEIGHTS ? GROUP_WEIGHTS / n_per_row : 1;
+    return group < rows ? group : rows;
+}
+
 static int encode_many(struct quant_want *wants, int n, const float *src, uint64_t rows,
                        uint64_t n_per_row, const float *importance, bool measured, struct err *e)
 {
-    enum { GROUP_WEIGHTS = 1 << 16 };
     uint64_t row_bytes[KERNEL_TYPES], widest = 0;
     if (n > KERNEL_TYPES)
         return err_set(e, ERR_LIMIT, NULL, "%d types are too many for one call", n);
@@ -431,9 +478,7 @@ static int encode_many(struct quant_want *wants, int n, const float *src, uint64
         return -1;
     if (rows == 0)
         return 0;
-    uint64_t group = n_per_row < GROUP_WEIGHTS ? GROUP_WEIGHTS / n_per_row : 1;
-    if (group > rows)
-        group = rows;
+    uint64_t group = group_rows(rows, n_per_row);
     uint8_t *scratch = widest ? xreallocarray(NULL, group, widest) : NULL;
     int rc = encode_groups(wants, row_bytes, n, src, rows, n_per_row, importance, scratch, group,
                            measured, e);
@@ -481,10 +526,35 @@ int quant_encode_feedback(enum dtype type, const float *src, void *dst, uint64_t
         error->squared += want.error.squared;
         error->weighted += want.error.weighted;
     }
-    return infinite
-               ? err_set(e, ERR_INPUT, "keep this tensor in BF16 or F32",
-                         "a weight is too large for %s: a block would not be finite", info->name)
-               : 0;
+    return infinite ? refuse_block(info, e) : 0;
+}
+
+bool quant_reads_stored(enum dtype type, enum dtype stored, bool important)
+{
+    return (stored == DT_F32 || stored == DT_F16 || stored == DT_BF16) &&
+           kernel_reads_stored(kernel_set_best(), type, important);
+}
+
+int quant_encode_stored(enum dtype type, enum dtype stored, const void *src, void *dst,
+                        uint64_t rows, uint64_t n_per_row, const float *importance,
+                        struct quant_error *error, struct err *e)
+{
+    const struct quant_want want = {.type = type};
+    uint64_t out_bytes;
+    if (!quant_reads_stored(type, stored, importance != NULL))
+        return err_set(e, ERR_UNSUPPORTED, NULL, "%s cannot be encoded straight from %s",
+                       dtype_name(type), dtype_name(stored));
+    if (check_want(&want, rows, n_per_row, importance, &out_bytes, e) ||
+        (importance && check_importance(importance, n_per_row, e)))
+        return -1;
+    uint64_t in_bytes = n_per_row * dtype_info(stored)->bytes, group = group_rows(rows, n_per_row);
+    for (uint64_t at = 0; at < rows; at += group) {
+        uint64_t take = rows - at < group ? rows - at : group;
+        if (write_stored(dtype_info(type), stored, (const uint8_t *)src + at * in_bytes,
+                         (uint8_t *)dst + at * out_bytes, take, n_per_row, importance, error, e))
+            return -1;
+    }
+    return 0;
 }
 
 int quant_decode(enum dtype type, const void *src, float *dst, uint64_t rows, uint64_t n_per_row,

@@ -33,6 +33,16 @@ int quant_prepare(enum dtype type, struct err *e);
 int quant_encode(enum dtype type, const float *src, void *dst, uint64_t rows, uint64_t n_per_row,
                  const float *importance, struct quant_error *error, struct err *e);
 
+/* Does quant_encode_stored take rows stored so (F32, F16, BF16)? True of the types that need no
+ * search: Q8_0, and Q4_0 Q4_1 Q5_0 Q5_1 without importance. */
+bool quant_reads_stored(enum dtype type, enum dtype stored, bool important);
+
+/* Like quant_encode, straight from rows as they are stored, at any address: the same bytes and
+ * errors, read from memory once. Wants quant_reads_stored. */
+int quant_encode_stored(enum dtype type, enum dtype stored, const void *src, void *dst,
+                        uint64_t rows, uint64_t n_per_row, const float *importance,
+                        struct quant_error *error, struct err *e);
+
 /* One of several types of the same rows. */
 struct quant_want {
     enum dtype type;

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -250,6 +251,79 @@ static void many_types_at_once(void **state)
     assert_non_null(strstr(e.message, "IQ2_XS needs an importance matrix"));
 }
 
+/* ---- rows as they are stored ----------------------------------------------------------------- */
+
+static const enum dtype stored_types[] = {DT_F32, DT_F16, DT_BF16};
+static const enum dtype straight[] = {DT_Q4_0, DT_Q4_1, DT_Q5_0, DT_Q5_1, DT_Q8_0};
+enum { STORED = 3, STRAIGHT = 5 };
+
+/* Bytes and errors are those of the same rows as floats: of every number of blocks, so of batches
+ * that are full and not, at any address. */
+static void stored_rows_encode_alike(void **state)
+{
+    static uint8_t rows[VALUES * 4 + 1];
+    struct err e;
+    (void)state;
+    fill(11, 0.5f);
+    for (int k = 0; k < STORED * STRAIGHT; k++) {
+        enum dtype stored = stored_types[k % STORED], type = straight[k / STORED];
+        const float *importance = type == DT_Q8_0 ? weights : NULL;
+        convert_from_f32(stored, x, rows + 1, VALUES);
+        assert_int_equal(convert_to_f32(stored, rows + 1, y, VALUES), 0);
+        for (uint64_t n = 32; n <= COLUMNS; n += 32) {
+            struct quant_error one = {0}, other = {0};
+            uint64_t count = VALUES / n, bytes;
+            assert_true(dtype_bytes(type, count * n, n, &bytes));
+            blocks[bytes] = again[bytes] = 0xa5;
+            assert_int_equal(quant_encode(type, y, blocks, count, n, importance, &one, &e), 0);
+            assert_int_equal(quant_encode_stored(type, stored, rows + 1, again, count, n,
+                                                 importance, &other, &e),
+                             0);
+            assert_memory_equal(blocks, again, bytes + 1);
+            assert_true(one.squared == other.squared && one.weighted == other.weighted);
+            assert_true(one.squared > 0);
+        }
+    }
+}
+
+/* Damage is seen wherever it is, though nothing looks for it before the encoder. */
+static void stored_damage_is_named(void **state)
+{
+    static const float damage[] = {NAN, INFINITY, -INFINITY};
+    enum { N = 544 }; /* seventeen blocks: a batch and one more */
+    uint8_t rows[N * 4];
+    char expected[64];
+    struct err e;
+    (void)state;
+    fill(12, 0.5f);
+    for (int i = 0; i < N; i++) {
+        float good = x[i];
+        for (int k = 0; k < STORED * STRAIGHT * 3; k++) {
+            enum dtype stored = stored_types[k % STORED], type = straight[k / STORED % STRAIGHT];
+            float bad = damage[k / STORED / STRAIGHT];
+            x[i] = bad;
+            convert_from_f32(stored, x, rows, N);
+            assert_int_equal(quant_encode_stored(type, stored, rows, blocks, 1, N, NULL, NULL, &e),
+                             -1);
+            snprintf(expected, sizeof expected, "column %d is %s", i,
+                     isnan(bad) ? "NaN" : "infinite");
+            if (!strstr(e.message, expected))
+                fail_msg("%s: %s, not %s", dtype_name(type), e.message, expected);
+        }
+        x[i] = good;
+    }
+    x[7] = 3e8f;
+    assert_int_equal(quant_encode_stored(DT_Q8_0, DT_F32, x, blocks, 1, N, NULL, NULL, &e), -1);
+    assert_non_null(strstr(e.message, "too large for Q8_0: a block would not be finite"));
+    x[7] = 3e9f;
+    assert_int_equal(quant_encode_stored(DT_Q4_1, DT_F32, x, blocks, 1, N, NULL, NULL, &e), -1);
+    assert_non_null(strstr(e.message, "column 7 is 3e+09, too large for Q4_1"));
+    assert_int_equal(quant_encode_stored(DT_Q4_K, DT_F32, x, blocks, 1, 256, NULL, NULL, &e), -1);
+    assert_non_null(strstr(e.message, "Q4_K cannot be encoded straight from F32"));
+    assert_false(quant_reads_stored(DT_Q4_0, DT_BF16, true));
+    assert_false(quant_reads_stored(DT_Q4_0, DT_F64, false));
+}
+
 /* A scale that is infinity or NaN is seen, wherever the encoder put it: the bytes of the scale are
  * found by encoding data whose only difference is a factor. */
 static void poisoned_scales(void **state)
@@ -348,6 +422,8 @@ int main(void)
         cmocka_unit_test(bad_importance),
         cmocka_unit_test(bad_shapes_and_types),
         cmocka_unit_test(many_types_at_once),
+        cmocka_unit_test(stored_rows_encode_alike),
+        cmocka_unit_test(stored_damage_is_named),
         cmocka_unit_test(poisoned_scales),
         cmocka_unit_test(extremes_do_not_abort),
     };
