@@ -40,13 +40,18 @@ LANES_INLINE vi lane_clamp(vi a, int low, int high)
 {
     return vi_max(vi_set(low), vi_min(vi_set(high), a));
 }
+/* On which sides a rounded level can leave its range; where it cannot, nothing is cut. */
+enum lane_cut { CUT_LOW = 1, CUT_HIGH = 2, CUT_BOTH = 3 };
+
 /* clamp(nearest(a)) as a float; `exact` says |a| < 2²² in every lane. */
-LANES_INLINE vf lane_level(vf a, int low, int high, int exact)
+LANES_INLINE vf lane_level(vf a, int low, int high, int exact, int cut)
 {
     if (!exact)
         return vf_of(lane_clamp(lane_nearest(a), low, high));
     vf r = vf_sub(vf_add(a, vf_set(LANES_ROUND)), vf_set(LANES_ROUND));
-    return vf_max(vf_set((float)low), vf_min(vf_set((float)high), r));
+    if (cut & CUT_HIGH)
+        r = vf_min(vf_set((float)high), r);
+    return cut & CUT_LOW ? vf_max(vf_set((float)low), r) : r;
 }
 
 /* Result of the affine search: value ≈ scale·level − min_negated... see fields. */
@@ -105,24 +110,24 @@ LANES_INLINE int lane_affine_exact(vf inverse, vf low, vf high, vf base)
 }
 
 LANES_INLINE void lane_affine_levels(const struct lane_affine_spec *p, const float *x, vf inverse,
-                                     vf base, int exact, vf *level)
+                                     vf base, int exact, int cut, vf *level)
 {
     for (int i = 0; i < p->n; i++) {
         vf a = vf_mul(inverse, vf_sub(lane_at(x, i), base));
-        level[i] = lane_level(a, 0, p->levels, exact);
+        level[i] = lane_level(a, 0, p->levels, exact, cut);
     }
 }
 
 /* One try of the search: least squares of (scale, offset) on the levels of this inverse scale. */
 LANES_INLINE void lane_affine_try(const struct lane_affine_spec *p, const float *x, const float *w,
                                   const struct lane_affine_sums *s, vm flat, float numerator,
-                                  struct lane_affine *best, vf *offset, vf *best_error)
+                                  int cut, struct lane_affine *best, vf *offset, vf *best_error)
 {
     vf level[32];
     vf range = vf_sel(flat, vf_set(1), vf_sub(s->high, *offset));
     vf inverse = vf_div(vf_set(numerator), range);
     int exact = lane_affine_exact(inverse, s->low, s->high, *offset);
-    lane_affine_levels(p, x, inverse, *offset, exact, level);
+    lane_affine_levels(p, x, inverse, *offset, exact, cut, level);
     vf sum_l = vf_set(0), sum_l2 = vf_set(0), sum_xl = vf_set(0);
     for (int i = 0; i < p->n; i++) {
         vf wl = vf_mul(lane_at(w, i), level[i]);
@@ -160,11 +165,17 @@ LANES_INLINE struct lane_affine lane_search_affine(const struct lane_affine_spec
     best.scale = vf_div(vf_set(1), best.inverse);
     best.base = offset;
     int exact = lane_affine_exact(best.inverse, s.low, s.high, offset);
-    lane_affine_levels(p, x, best.inverse, offset, exact, level);
+    lane_affine_levels(p, x, best.inverse, offset, exact, CUT_BOTH, level);
     vf error = lane_affine_error(p, x, w, level, best.scale, offset);
-    for (int is = 0; is <= p->steps; is++) {
+    /* The largest weight becomes the numerator: below levels + 1/2 nothing rounds above levels. */
+    int is = 0;
+    for (; is <= p->steps && p->first + p->step * (float)is < 0.49f; is++) {
         float numerator = p->first + p->step * (float)is + (float)p->levels;
-        lane_affine_try(p, x, w, &s, flat, numerator, &best, &offset, &error);
+        lane_affine_try(p, x, w, &s, flat, numerator, CUT_LOW, &best, &offset, &error);
+    }
+    for (; is <= p->steps; is++) {
+        float numerator = p->first + p->step * (float)is + (float)p->levels;
+        lane_affine_try(p, x, w, &s, flat, numerator, CUT_BOTH, &best, &offset, &error);
     }
     best.scale = vf_sel(flat, vf_set(0), best.scale);
     best.inverse = vf_sel(flat, vf_set(0), best.inverse);
@@ -261,17 +272,40 @@ struct lane_symmetric {
     vm zero;    /* all-zero sub-block: stored level is 0, not top */
 };
 
+/* x, w and wx = w·x of the n weights of a sub-block. */
 LANES_INLINE struct lane_sums lane_symmetric_sums(int n, int top, const float *x, const float *w,
-                                                  vf inverse, int exact)
+                                                  const float *wx, vf inverse, int exact, int cut)
 {
     struct lane_sums s = {vf_set(0), vf_set(0)};
+    LANES_UNROLL
     for (int i = 0; i < n; i++) {
-        vf xi = lane_at(x, i), wi = lane_at(w, i);
-        vf l = lane_level(vf_mul(inverse, xi), -top, top - 1, exact);
-        s.lx = vf_add(s.lx, vf_mul(vf_mul(wi, xi), l));
-        s.l2 = vf_add(s.l2, vf_mul(vf_mul(wi, l), l));
+        vf l = lane_level(vf_mul(inverse, lane_at(x, i)), -top, top - 1, exact, cut);
+        s.lx = vf_add(s.lx, vf_mul(lane_at(wx, i), l));
+        s.l2 = vf_add(s.l2, vf_mul(vf_mul(lane_at(w, i), l), l));
     }
     return s;
+}
+
+/* Tries of −(top + is/10)/max, is from..to but not 0. The largest |weight| becomes top + is/10, so
+ * up to −6 every level lies inside its range, up to 4 none rounds below −top. */
+LANES_INLINE void lane_symmetric_tries(int n, int top, const float *x, const float *w,
+                                       const float *wx, vf max, int exact, int from, int to,
+                                       int cut, struct lane_symmetric *r, vf *best)
+{
+    for (int is = from; is <= to; is++) {
+        if (is == 0)
+            continue;
+        vf inverse = vf_div(vf_set(-((float)top + 0.1f * (float)is)), max);
+        struct lane_sums s = exact ? lane_symmetric_sums(n, top, x, w, wx, inverse, 1, cut)
+                                   : lane_symmetric_sums(n, top, x, w, wx, inverse, 0, cut);
+        /* Before the comparison, so that the next try need not wait for the division. */
+        vf scale = vf_div(s.lx, s.l2), score = vf_mul(scale, s.lx);
+        vm better = vf_lt(vf_mul(*best, s.l2), vf_mul(s.lx, s.lx));
+        better = vm_and(better, vf_lt(vf_set(0), s.l2));
+        r->scale = vf_sel(better, scale, r->scale);
+        *best = vf_sel(better, score, *best);
+        r->inverse = vf_sel(better, inverse, r->inverse);
+    }
 }
 
 /* Largest |x| and its signed value, the first of equals. */
@@ -323,20 +357,15 @@ LANES_INLINE struct lane_symmetric lane_search_symmetric(int n, int top, const f
     r.inverse = vf_div(vf_set((float)-top), max);
     vf limit = vf_set(4194303.0f / 2);
     int exact = vm_all(vf_lt(lane_abs(vf_mul(r.inverse, vf_sel(r.zero, vf_set(0), amax))), limit));
-    struct lane_sums s = lane_symmetric_sums(n, top, x, w, r.inverse, exact);
+    float wx[32 * LANES];
+    for (int i = 0; i < n; i++)
+        vf_store(wx + i * LANES, vf_mul(lane_at(w, i), lane_at(x, i)));
+    struct lane_sums s = lane_symmetric_sums(n, top, x, w, wx, r.inverse, exact, CUT_HIGH);
     r.scale = vf_sel(vf_eq(s.l2, vf_set(0)), vf_set(0), vf_div(s.lx, s.l2));
     vf best = vf_mul(r.scale, s.lx);
-    for (int is = -9; is <= 9; is++) {
-        if (is == 0)
-            continue;
-        vf inverse = vf_div(vf_set(-((float)top + 0.1f * (float)is)), max);
-        s = lane_symmetric_sums(n, top, x, w, inverse, exact);
-        vm better = vf_lt(vf_mul(best, s.l2), vf_mul(s.lx, s.lx));
-        better = vm_and(better, vf_lt(vf_set(0), s.l2));
-        r.scale = vf_sel(better, vf_div(s.lx, s.l2), r.scale);
-        best = vf_sel(better, vf_mul(r.scale, s.lx), best);
-        r.inverse = vf_sel(better, inverse, r.inverse);
-    }
+    lane_symmetric_tries(n, top, x, w, wx, max, exact, -9, -6, 0, &r, &best);
+    lane_symmetric_tries(n, top, x, w, wx, max, exact, -5, 4, CUT_HIGH, &r, &best);
+    lane_symmetric_tries(n, top, x, w, wx, max, exact, 5, 9, CUT_BOTH, &r, &best);
     r.scale = vf_sel(r.zero, vf_set(0), r.scale);
     return r;
 }

@@ -209,8 +209,11 @@ static inline void lanes_transpose(const float *const *src, float *dst, int n)
 {
     const float *p[LANES];
     for (int i = 0; i < n; i += 16) {
-        for (int lane = 0; lane < LANES; lane++)
+        for (int lane = 0; lane < LANES; lane++) {
             p[lane] = src[lane] + i;
+            __builtin_prefetch(p[lane] +
+                               64); /* sixteen rows are too many for the processor's own */
+        }
         lanes_transpose16(p, dst + i * LANES);
     }
 }
