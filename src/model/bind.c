@@ -65,6 +65,17 @@ static bool is_gone_prefix(const char *name)
     return false;
 }
 
+/* Read with the weights they belong to, or only for running in FP8. */
+static bool is_of_fp8(const char *name)
+{
+    static const char *const tails[] = {"weight_scale_inv", "activation_scale", "input_scale"};
+    size_t n = strlen(name);
+    for (size_t i = 0; i < sizeof tails / sizeof *tails; i++)
+        if (n > strlen(tails[i]) && strcmp(name + n - strlen(tails[i]), tails[i]) == 0)
+            return true;
+    return false;
+}
+
 /* The name as the table has it: without what wraps a text model in a larger one, and without the
  * beginning that some checkpoints of the architecture leave out. */
 static char *plain_name(const struct arch *arch, const char *name)
@@ -179,10 +190,11 @@ static int check_shape(const struct binding *b, const struct found *f, struct er
     return same ? 0 : wrong_shape(b, f, want, n, e);
 }
 
-static int check_dtype(const struct found *f, struct err *e)
+static int check_dtype(const struct binding *b, const struct found *f, struct err *e)
 {
     enum dtype t = f->tensor->dtype;
-    if (t == DT_F32 || t == DT_F16 || t == DT_BF16 || t == DT_F64)
+    bool fp8 = b->c->fp8 && t == DT_F8_E4M3 && f->tensor->n_dims == 2;
+    if (t == DT_F32 || t == DT_F16 || t == DT_BF16 || t == DT_F64 || fp8)
         return 0;
     return err_set(e, ERR_UNSUPPORTED, "use a checkpoint in BF16, F16 or F32",
                    "tensor %.200s in %s has type %s, expected a float type", f->tensor->name,
@@ -236,6 +248,38 @@ static struct model_part part_of(const struct found *f)
                                .elements = elements,
                                .n_axes = 1,
                                .axes = {{elements, 1}}};
+}
+
+/* FP8 weights have their scales in a tensor of their own, called like them, in any of the files. */
+static int find_scales(const struct binding *b, struct model_part *p, struct err *e)
+{
+    if (p->dtype != DT_F8_E4M3)
+        return 0;
+    char *name = xasprintf("%s_scale_inv", p->stored_name);
+    const struct safetensors_tensor *t = NULL;
+    const struct safetensors *file = b->m->shards;
+    for (size_t k = 0; k < b->m->n_shards && !t; k++)
+        t = safetensors_find(file = &b->m->shards[k], name);
+    xfree(name);
+    if (!t)
+        return err_set(e, ERR_MISSING, "the download is incomplete",
+                       "%s: tensor %.200s is FP8, but its scales (%.200s_scale_inv) are missing",
+                       b->m->path, p->stored_name, p->stored_name);
+    uint64_t rows = p->elements / p->stored_row;
+    p->block_rows = b->c->block_rows ? b->c->block_rows : rows;
+    p->block_cols = b->c->block_cols ? b->c->block_cols : p->stored_row;
+    uint64_t down = (rows + p->block_rows - 1) / p->block_rows;
+    uint64_t across = (p->stored_row + p->block_cols - 1) / p->block_cols;
+    bool one = down == 1 && across == 1 && (t->n_dims == 0 || (t->n_dims == 1 && t->dims[0] == 1));
+    bool grid = t->n_dims == 2 && t->dims[0] == down && t->dims[1] == across;
+    if ((!one && !grid) || (t->dtype != DT_F32 && t->dtype != DT_BF16 && t->dtype != DT_F16))
+        return err_set(e, ERR_INPUT, "config.json and the weights are of different models",
+                       "tensor %.200s in %s does not have %llu x %llu float scales", t->name,
+                       file->map.path, (unsigned long long)down, (unsigned long long)across);
+    p->scales = file->map.data + t->offset;
+    p->scale_bytes = t->bytes;
+    p->scale_dtype = t->dtype;
+    return 0;
 }
 
 static int shape_of(const struct binding *b, const struct arch_tensor *row, long layer,
@@ -336,6 +380,8 @@ static int bind_member(struct binding *b, const struct found *f, struct err *e)
     if (s->members[f->member].data)
         return seen_twice(f, e);
     s->members[f->member] = part_of(f);
+    if (find_scales(b, &s->members[f->member], e))
+        return -1;
     s->seen++;
     if (!group_is_complete(b, f->row->group, f->layer))
         return 0;
@@ -355,11 +401,13 @@ static int bind_row(struct binding *b, struct found *f, struct err *e)
 {
     if (!f->row->gguf)
         return 0;
-    if (check_unwanted(b, f, e) || check_dtype(f, e) || check_shape(b, f, e))
+    if (check_unwanted(b, f, e) || check_dtype(b, f, e) || check_shape(b, f, e))
         return -1;
     if (f->row->count)
         return bind_member(b, f, e);
     struct model_part whole = part_of(f);
+    if (find_scales(b, &whole, e))
+        return -1;
     const char *name = f->row->hf;
     for (; f->row->hf && strcmp(f->row->hf, name) == 0; f->row++) {
         struct slot *s = slot_of(b, f->row, f->layer);
@@ -374,7 +422,7 @@ static int bind_row(struct binding *b, struct found *f, struct err *e)
 static int bind_one(struct binding *b, const struct safetensors *s,
                     const struct safetensors_tensor *t, struct err *e)
 {
-    if (is_ignored(t->name) || is_gone_prefix(t->name))
+    if (is_ignored(t->name) || is_gone_prefix(t->name) || (b->c->fp8 && is_of_fp8(t->name)))
         return 0;
     struct found f = {.file = s, .tensor = t};
     uint64_t row;
@@ -557,6 +605,8 @@ int bind_tensors(struct model *m, const struct config *c, struct err *e)
         failed = bind_shard(&b, &m->shards[k], e);
     if (!failed)
         failed = check_complete(&b, e);
+    if (!failed && c->fp8)
+        log_warn("%s: the weights are FP8; what was lost in making them stays lost", m->path);
     xfree(b.slots);
     map_release(&b.by_pattern);
     return failed;

@@ -28,7 +28,9 @@ struct config {
     enum config_rope rope;
     const json_t *rope_object; /* rope_parameters or rope_scaling; NULL without; part of fields */
     enum config_flag tied, attention_bias, mlp_bias;
-    const char *where; /* "FOLDER/config.json" */
+    bool fp8;                        /* weights in FP8 with scales */
+    uint32_t block_rows, block_cols; /* of a scale; 0: the whole tensor */
+    const char *where;               /* "FOLDER/config.json" */
 };
 
 /* Takes what it needs from `doc`. Release also after failure. */

@@ -59,8 +59,11 @@ static int add_parts(struct hash_sha256 *h, const struct model *m, size_t i, uin
     const struct model_source *s = &m->sources[i];
     int failed = 0;
     for (size_t k = 0; k < s->n_parts && !failed; k++)
-        if (k == 0 || s->parts[k].data != s->parts[k - 1].data)
+        if (k == 0 || s->parts[k].data != s->parts[k - 1].data) {
             failed = add_bytes(h, m, &s->parts[k], m->desc.tensors[i].name, done, p, e);
+            if (s->parts[k].scales)
+                hash_sha256_add(h, s->parts[k].scales, s->parts[k].scale_bytes);
+        }
     return failed;
 }
 

@@ -36,8 +36,13 @@ struct model_part {
     const char *stored_name;  /* name in the source file */
     enum dtype dtype;
     uint64_t stored_row; /* elements of a stored row */
-    uint64_t first;      /* element where the part begins */
-    uint64_t elements;   /* that it yields; the product of the steps */
+    /* FP8: what the elements of each block of stored rows and columns are multiplied by, row by
+     * row of blocks; NULL: nothing. */
+    const uint8_t *scales;
+    enum dtype scale_dtype;
+    uint64_t scale_bytes, block_rows, block_cols;
+    uint64_t first;    /* element where the part begins */
+    uint64_t elements; /* that it yields; the product of the steps */
     int n_axes;
     struct model_axis {
         uint64_t steps, stride;

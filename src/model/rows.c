@@ -123,6 +123,31 @@ static uint64_t locate(const struct model_part *p, uint64_t at, uint64_t *run)
     return element;
 }
 
+static float scale_at(const struct model_part *p, uint64_t row, uint64_t col)
+{
+    uint64_t across = (p->stored_row + p->block_cols - 1) / p->block_cols;
+    uint64_t k = row / p->block_rows * across + col / p->block_cols;
+    float scale = 0;
+    convert_to_f32(p->scale_dtype, p->scales + k * dtype_info(p->scale_dtype)->bytes, &scale, 1);
+    return scale;
+}
+
+/* Multiplies a run that begins at a stored element; one look-up for each block it crosses. */
+static void apply_scales(const struct model_part *p, uint64_t from, uint64_t stride, float *x,
+                         uint64_t n)
+{
+    for (uint64_t k = 0; k < n;) {
+        uint64_t row = (from + k * stride) / p->stored_row,
+                 col = (from + k * stride) % p->stored_row;
+        uint64_t same = stride == 1 ? p->block_cols - col % p->block_cols : 1;
+        if (stride == 1 && same > p->stored_row - col)
+            same = p->stored_row - col;
+        float scale = scale_at(p, row, col);
+        for (uint64_t end = same < n - k ? k + same : n; k < end; k++)
+            x[k] *= scale;
+    }
+}
+
 static int part_read(const struct model *m, int i, const struct model_part *p, uint64_t at,
                      uint64_t n, float *dst, struct err *e)
 {
@@ -139,6 +164,10 @@ static int part_read(const struct model *m, int i, const struct model_part *p, u
             return err_set(e, ERR_UNSUPPORTED, "only float weights can be converted",
                            "tensor %s in %s has type %s", m->desc.tensors[i].name, source_file(p),
                            dtype_name(p->dtype));
+        if (p->scales && bad == run) {
+            apply_scales(p, from, stride, dst + done, run);
+            bad = convert_find_nonfinite(dst + done, run);
+        }
         if (bad < run)
             return refuse_nonfinite(m, i, p, dst[done + bad], from + bad * stride, e);
         done += run;
@@ -221,7 +250,7 @@ static bool is_plain(const struct model_tensor *t, const struct model_source *s,
     uint64_t matrix = t->shape.ne[0] * t->shape.ne[1];
     for (size_t k = 0; k < s->n_parts; k++) {
         const struct model_part *p = &s->parts[k];
-        if (p->dtype != dtype || p->n_axes != 1 || p->axes[0].stride != 1 ||
+        if (p->dtype != dtype || p->scales || p->n_axes != 1 || p->axes[0].stride != 1 ||
             (s->n_parts > 1 && p->elements % matrix != 0))
             return false;
     }

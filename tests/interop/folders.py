@@ -125,16 +125,37 @@ def to_bytes(array, dtype):
 
 
 def write_safetensors(path, tensors, dtype):
+    """tensors: name → array, or (dtype, shape, bytes) for one that is of another type."""
     header, blobs, at = {}, [], 0
     for name, array in tensors.items():
-        blob = to_bytes(array, dtype)
-        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [at, at + len(blob)]}
+        kind, shape, blob = array if isinstance(array, tuple) else (dtype, array.shape, to_bytes(array, dtype))
+        header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [at, at + len(blob)]}
         blobs.append(blob)
         at += len(blob)
     text = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
     text += b" " * (-len(text) % 8)
     with open(path, "wb") as f:
         f.write(struct.pack("<Q", len(text)) + text + b"".join(blobs))
+
+
+def fp8(tensors, block, seed=1):
+    """Projections as FP8 with a scale for each block: those tensors, and the same as floats."""
+    rng, stored, floats = np.random.default_rng(seed), {}, {}
+    for name, array in tensors.items():
+        stored[name] = floats[name] = array
+        if not name.endswith("_proj.weight"):
+            continue
+        raw = rng.integers(0, 256, array.shape).astype(np.uint8) & 0xBF  # exponents up to 0
+        bits = raw.astype(int)
+        exponent, mantissa = bits >> 3 & 15, bits & 7
+        value = np.where(exponent == 0, mantissa / 8 * 2.0**-6, (1 + mantissa / 8) * 2.0**(exponent - 7))
+        rows, cols = array.shape
+        scales = rng.uniform(0.01, 0.05, (-(-rows // block[0]), -(-cols // block[1]))).astype(np.float32)
+        spread = scales.repeat(block[0], 0).repeat(block[1], 1)[:rows, :cols]
+        floats[name] = np.where(bits & 128, -value, value).astype(np.float32) * spread
+        stored[name] = ("F8_E4M3", array.shape, raw.tobytes())
+        stored[f"{name}_scale_inv"] = ("F32", scales.shape, scales.tobytes())
+    return stored, floats
 
 
 def weights(c, seed, attention_bias=(), output_bias=False, mlp_bias=False, qk_norm=False, tied=False):

@@ -6,7 +6,9 @@ values, tensors and bytes are compared as in test_convert.py; then libllama load
 mixes straight from the folder are compared with those of llama-quantize.
 
 Needs what test_convert.py needs; exits 77 without it. Names of cases may follow."""
+import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,7 +18,7 @@ sys.path.insert(0, HERE)
 
 import test_convert as convert  # noqa: E402
 from architectures import CASES, build  # noqa: E402
-from folders import byte_level, save_weights, sentencepiece, write_json  # noqa: E402
+from folders import byte_level, fp8, save_weights, sentencepiece, write_json  # noqa: E402
 
 RUN = os.path.join(os.path.dirname(convert.TOKENIZE), "run_model")
 QUANTIZE = os.path.join(convert.PEERS, "llama-quantize")
@@ -47,8 +49,8 @@ def upstream(jobs):
     return {name: told.get(folder, p.stderr.decode()[-600:]) for name, (folder, _) in jobs.items()}
 
 
-def compare(folder, kind, facts):
-    ours, theirs = f"{folder}.ours.{kind}", f"{folder}.theirs.{kind}"
+def compare(folder, kind, facts, twin=None):
+    ours, theirs = f"{folder}.ours.{kind}", f"{twin or folder}.theirs.{kind}"
     p = convert.run([convert.SINTRA, "convert", folder, "-o", ours, "--type", kind.upper()])
     if p.returncode != 0:
         return [f"sintra convert: {p.stderr.decode()[-600:]}"]
@@ -63,6 +65,27 @@ def compare(folder, kind, facts):
 def runs(folder, kind):
     p = convert.run([RUN, f"{folder}.ours.{kind}"], timeout=60)
     return [] if p.returncode == 0 else [(p.stdout + p.stderr).decode()[-500:]]
+
+
+def fp8_case(scratch, tokenizers):
+    """A folder in FP8; upstream's converter, whose torch here knows no FP8, gets the same numbers as floats."""
+    folder, twin = f"{scratch}/fp8/model", f"{scratch}/floats/model"
+    os.makedirs(folder)
+    os.makedirs(twin)
+
+    def save(_, tensors, dtype, shards):
+        stored, floats = fp8(tensors, (24, 40))
+        save_weights(folder, stored, "F32")
+        save_weights(twin, floats, "F32")
+
+    facts = build("qwen3moe", folder, tokenizers, save, write_json)
+    for file in os.listdir(folder):
+        if file != "model.safetensors":
+            shutil.copy(f"{folder}/{file}", twin)
+    with open(f"{folder}/config.json", encoding="utf-8") as f:
+        quantized = {"quant_method": "fp8", "weight_block_size": [24, 40]}
+        write_json(folder, "config.json", {**json.load(f), "quantization_config": quantized})
+    return folder, twin, facts
 
 
 def tensors_of(path):
@@ -94,7 +117,15 @@ def main():
             folder = f"{scratch}/{name}"
             os.mkdir(folder)
             jobs[name] = folder, build(name, folder, tokenizers, save_weights, write_json)
+        whole = wanted == list(CASES)
+        if whole:
+            folder, twin, facts = fp8_case(scratch, tokenizers)
+            jobs["fp8"] = twin, facts
         told = upstream(jobs)
+        if whole:
+            wrong = compare(folder, "bf16", facts, twin) if told["fp8"] == "ok" else [f"upstream: {told['fp8']}"]
+            convert.report("fp8 as bf16", wrong or runs(folder, "bf16"), tally)
+            del jobs["fp8"]
         for name, (folder, facts) in jobs.items():
             for kind in facts["types"]:
                 wrong = compare(folder, kind, facts) if (told[name] == "ok") != bool(facts.get("upstream_fails")) else [f"upstream: {told[name]}"]

@@ -264,6 +264,58 @@ static void test_add_one(void **state)
     hf_release(&h);
 }
 
+/* ---- FP8 ---- */
+
+/* Each block of 5 rows and 7 columns of q has a scale, the last ones are cut off; the rows of q are
+ * permuted, so that runs begin anywhere. */
+static void test_fp8(void **state)
+{
+    (void)state;
+    struct hf h;
+    hf_init(&h);
+    h.more_config = ",\"quantization_config\":{\"quant_method\":\"fp8\","
+                    "\"weight_block_size\":[5,7]}";
+    hf_find(&h, "model.layers.1.self_attn.q_proj.weight")->dtype = DT_F8_E4M3;
+    const char *scale_name = "model.layers.1.self_attn.q_proj.weight_scale_inv";
+    hf_add(&h, scale_name, 4, 3)->dtype = DT_F32;
+    hf_write_all(&h);
+    struct model *m = hf_open(&h);
+    float *q = numbers(m, "blk.1.attn_q.weight", 16, 16, 1);
+    int seed = hf_find(&h, "model.layers.1.self_attn.q_proj.weight")->seed;
+    for (uint64_t r = 0; r < 16; r++) {
+        uint64_t from = r / 4 * 4 + r % 2 * 2 + r % 4 / 2; /* heads of 4 */
+        for (uint64_t c = 0; c < 16; c++) {
+            uint8_t raw = (uint8_t)(((from * 16 + c) * 37 + (uint64_t)seed) & 0xf7);
+            float v;
+            assert_int_equal(convert_to_f32(DT_F8_E4M3, &raw, &v, 1), 0);
+            assert_true(q[r * 16 + c] == v * stored(&h, scale_name, from / 5 * 3 + c / 7));
+        }
+    }
+    assert_null(model_rows_raw(m, model_find(m, "blk.1.attn_q.weight"), DT_F8_E4M3, 0, 1));
+    xfree(q);
+    model_close(m);
+    hf_find(&h, scale_name)->dims[1] = 2;
+    hf_write_all(&h);
+    hf_refused(&h, ERR_INPUT, scale_name, "4 x 3");
+    hf_find(&h, scale_name)->dims[1] = 3;
+    hf_find(&h, scale_name)->nan = true;
+    hf_write_all(&h);
+    m = hf_open(&h);
+    float row[16 * 16];
+    struct err e;
+    assert_int_equal(model_rows(m, model_find(m, "blk.1.attn_q.weight"), 0, 16, row, &e), -1);
+    assert_non_null(strstr(e.message, "NaN"));
+    model_close(m);
+    hf_find(&h, scale_name)->dropped = true;
+    hf_write_all(&h);
+    hf_refused(&h, ERR_MISSING, "q_proj.weight", "scales");
+    h.more_config = ",\"quantization_config\":{\"quant_method\":\"fp8\","
+                    "\"weight_block_size\":[0,7]}";
+    hf_write_config(&h);
+    hf_refused(&h, ERR_INPUT, "weight_block_size");
+    hf_release(&h);
+}
+
 /* ---- config.json ---- */
 
 /* Fields that a table asks for must be there, of the right kind, and make sense together. */
@@ -309,7 +361,7 @@ int main(void)
         cmocka_unit_test(test_experts),     cmocka_unit_test(test_experts_in_shards),
         cmocka_unit_test(test_bad_experts), cmocka_unit_test(test_transposed),
         cmocka_unit_test(test_split),       cmocka_unit_test(test_add_one),
-        cmocka_unit_test(test_fields),
+        cmocka_unit_test(test_fields),      cmocka_unit_test(test_fp8),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
