@@ -26,6 +26,7 @@ struct bake_job {
     int threads;                   /* ≤ 0: all */
     bool allow_requantize;         /* source tensors that are already quantized may be re-encoded */
     bool want_errors;              /* fill bake_result.errors */
+    bool no_hash; /* leave bake_result.sha256 empty: hashing costs more than copying */
     const char *memo_dir; /* folder of encoded bands to use and add to (memo.h), NULL = none */
     const struct progress *progress; /* phase "bake", bytes of the file done and in total, tensor */
 };
@@ -33,7 +34,7 @@ struct bake_result {
     uint64_t bytes;        /* of the file */
     uint64_t tensor_bytes; /* of tensor data without padding */
     double bpw;            /* file bytes * 8 / parameters, the whole file counts */
-    char sha256[65];
+    char sha256[65];       /* of the file; empty when not asked for */
     double seconds;
     int n_fallback;             /* tensors whose row length did not fit the type asked for */
     uint64_t memo_bytes;        /* of the tensor data that came from memo_dir */

@@ -77,7 +77,7 @@ struct stream {
     struct err error;
 
     /* Only who has set `closing` touches these. */
-    struct hash_sha256 *hash;
+    struct hash_sha256 *hash;  /* NULL: nobody asked */
     uint64_t position, synced; /* hashed so far; handed to the disk so far */
     struct mark swept[2];      /* before the first all is forgotten twice, before the second once */
     uint64_t unswept;          /* elements of source since swept[1] */
@@ -389,6 +389,12 @@ static int write_band(const struct stream *st, const struct band *b, const struc
 
 /* ---- hashing and what else goes by order: one thread at a time ---- */
 
+static void hash_add(const struct stream *st, const void *data, size_t n)
+{
+    if (st->hash)
+        hash_sha256_add(st->hash, data, n);
+}
+
 static void hash_zeros(struct stream *st, uint64_t until)
 {
     static const uint8_t zeros[256];
@@ -396,7 +402,7 @@ static void hash_zeros(struct stream *st, uint64_t until)
     while (st->position < until) {
         uint64_t n = until - st->position;
         n = n < sizeof zeros ? n : sizeof zeros;
-        hash_sha256_add(st->hash, zeros, (size_t)n);
+        hash_add(st, zeros, (size_t)n);
         st->position += n;
     }
 }
@@ -442,7 +448,7 @@ static void close_band(struct stream *st, size_t index, const struct slot *slot)
     struct band b = band_at(st, index);
 
     hash_zeros(st, band_offset(st, &b));
-    hash_sha256_add(st->hash, slot->data, slot->bytes);
+    hash_add(st, slot->data, slot->bytes);
     st->position += slot->bytes;
     st->remembered += slot->remembered ? slot->bytes : 0;
     forget_behind(st, &b);
@@ -532,7 +538,7 @@ static int hash_header(struct stream *st, struct err *e)
         if (got <= 0)
             return err_set(e, ERR_IO, NULL, "%s: cannot read back its header",
                            st->writer->file.path);
-        hash_sha256_add(st->hash, bytes, (size_t)got);
+        hash_add(st, bytes, (size_t)got);
         st->position += (uint64_t)got;
     }
     return 0;
@@ -558,7 +564,11 @@ int stream_run(const struct setup *s, struct gguf_writer *w, struct bake_result 
                struct err *e)
 {
     struct stream st = {
-        .setup = s, .writer = w, .errors = result->errors, .hash = hash_sha256_new()};
+        .setup = s,
+        .writer = w,
+        .errors = result->errors,
+        .hash = s->job->no_hash ? NULL : hash_sha256_new(),
+    };
     int rc = -1;
 
     pthread_mutex_init(&st.lock, NULL);
@@ -578,7 +588,9 @@ int stream_run(const struct setup *s, struct gguf_writer *w, struct bake_result 
     result->memo_bytes = st.remembered;
     rc = 0;
 out:
-    hash_sha256_finish(st.hash, result->sha256);
+    result->sha256[0] = '\0';
+    if (st.hash)
+        hash_sha256_finish(st.hash, result->sha256);
     memo_close(st.memo);
     buffers_release(&st);
     pthread_cond_destroy(&st.moved);

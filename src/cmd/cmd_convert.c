@@ -20,6 +20,7 @@ static const struct arg_spec convert_args[] = {
      .help = "type of the weights; auto: the source's own",
      .fallback = "auto",
      .choices = "auto|BF16|F16|F32|Q8_0"},
+    {.name = "sha256", .type = ARG_FLAG, .help = "also hash the file while it is written"},
     ARG_LINE_THREADS,
     ARG_LINE_END,
 };
@@ -37,6 +38,7 @@ static int convert_model(struct cmd_context *c, const struct cmd_args *a, const 
         .output = cmd_text(a, "output"),
         .threads = (int)cmd_integer(a, "threads"),
         .allow_requantize = true,
+        .no_hash = !cmd_flag(a, "sha256"),
         .progress = c->progress,
     };
     struct bake_result done = {0};
@@ -49,7 +51,8 @@ static int convert_model(struct cmd_context *c, const struct cmd_args *a, const 
     json_object_set_new(*result, "type", json_string(type));
     json_object_set_new(*result, "bytes", cmd_bytes_json_new(done.bytes));
     json_object_set_new(*result, "bpw", json_real_new(done.bpw));
-    json_object_set_new(*result, "sha256", json_string(done.sha256));
+    if (done.sha256[0])
+        json_object_set_new(*result, "sha256", json_string(done.sha256));
     json_object_set_new(*result, "seconds", json_real_new(done.seconds));
     json_object_set_new(*result, "model", cmd_model_json_new(m));
     return 0;

@@ -1,10 +1,11 @@
-/* tokenizer.json → tokenizer.ggml.*: byte-level BPE ("gpt2") and SentencePiece-style BPE with byte
- * fallback ("llama"), the two kinds that the supported architectures use.
+/* A folder's tokenizer → tokenizer.ggml.*, in one of the four kinds of vocab_int.h.
  *
- * The kind is read from tokenizer.json alone; tokenizer.model is not needed. Refused: other kinds
- * of tokenizer, ids outside vocab_size, two tokens with one id, a byte fallback without all 256
- * byte tokens. Types and texts follow conversion/base.py of llama.cpp 0.5.0 (get_vocab_base and
- * _create_vocab_sentencepiece); scores follow the order of merges, see vocab_merges.c. */
+ * tokenizer.json says which; where it is missing a SentencePiece model does, and where both are
+ * there and pieces have scores, the model's texts, scores and types count, since tokenizer.json
+ * lost them. Refused: other kinds of tokenizer, ids outside vocab_size, two tokens with one id or
+ * one text (libllama aborts on them), a byte fallback without all 256 byte tokens. Types and texts
+ * follow conversion/base.py of llama.cpp 0.5.0 (get_vocab_base and _create_vocab_sentencepiece);
+ * scores that no file has follow the order of merges, see vocab_merges.c. */
 #include "model/vocab_int.h"
 
 #include <stdlib.h>
@@ -26,6 +27,10 @@ bool vocab_id(const struct vocab *v, const char *text, uint32_t *id)
 {
     uint64_t added;
     if (map_get_str(&v->added_ids, text, &added)) {
+        *id = (uint32_t)added;
+        return true;
+    }
+    if (map_get_str(&v->piece_ids, text, &added)) {
         *id = (uint32_t)added;
         return true;
     }
@@ -59,7 +64,7 @@ static int wrong_id(const struct vocab *v, const char *text, const json_t *id, s
     return -1;
 }
 
-static int put_token(struct vocab *v, const char *text, size_t len, const json_t *id, struct err *e)
+int vocab_put_token(struct vocab *v, const char *text, size_t len, const json_t *id, struct err *e)
 {
     if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= v->n)
         return wrong_id(v, text, id, e);
@@ -77,7 +82,7 @@ static int put_vocabulary(struct vocab *v, struct err *e)
     const char *text;
     json_t *id;
     json_object_foreach((json_t *)(uintptr_t)v->tokens, text,
-                        id) if (put_token(v, text, strlen(text), id, e)) return -1;
+                        id) if (vocab_put_token(v, text, strlen(text), id, e)) return -1;
     return 0;
 }
 
@@ -96,7 +101,7 @@ static int put_added(struct vocab *v, struct err *e)
         const json_t *content = json_object_get(t, "content");
         if (!json_is_string(content))
             return bad_tokenizer(v, e, "has an added token without content");
-        if (put_token(v, json_string_value(content), json_string_length(content), id, e))
+        if (vocab_put_token(v, json_string_value(content), json_string_length(content), id, e))
             return -1;
         flag_added(v, json_string_value(content), (uint32_t)json_integer_value(id),
                    json_is_true(json_object_get(t, "special")));
@@ -123,19 +128,49 @@ static void put_outside(struct vocab *v, const char *text, json_int_t id, bool s
     flag_added(v, text, (uint32_t)id, special);
 }
 
+/* Beside a SentencePiece model the added tokens take their ids whatever the model has there. */
+static void put_over(struct vocab *v, const char *text, json_int_t id, bool special)
+{
+    if (id < 0 || id >= v->n) {
+        log_warn(
+            "%s: added token \"%.80s\" has id %lld outside the vocabulary of %u and is left out",
+            v->where, text, (long long)id, v->n);
+        return;
+    }
+    v->texts[id] = (struct gguf_str){text, strlen(text)};
+    flag_added(v, text, (uint32_t)id, special);
+}
+
+/* tokenizer.json's added tokens that a SentencePiece model lacks, where nobody else lists them. */
+static void put_over_from_json(struct vocab *v)
+{
+    const json_t *list = json_object_get(v->doc, "added_tokens");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *t = json_array_get(list, i);
+        const char *text = json_opt_str(t, "content", NULL);
+        json_int_t id = json_integer_value(json_object_get(t, "id"));
+        if (text && (uint64_t)id >= v->pieces.n)
+            put_over(v, text, id, json_is_true(json_object_get(t, "special")));
+    }
+}
+
 static void put_configured(struct vocab *v)
 {
+    void (*put_outside_of)(struct vocab *, const char *, json_int_t, bool) =
+        v->have_pieces && !v->fairseq_ids ? put_over : put_outside;
     const char *key;
     json_t *value;
+    if (v->have_pieces && !json_object_get(v->config, "added_tokens_decoder"))
+        put_over_from_json(v);
     json_object_foreach(v->added, key, value) if (json_is_integer(value))
-        put_outside(v, key, json_integer_value(value), false);
+        put_outside_of(v, key, json_integer_value(value), false);
     json_object_foreach(json_object_get(v->config, "added_tokens_decoder"), key, value)
     {
         const char *text = json_string_value(json_object_get(value, "content"));
         char *end;
         long id = strtol(key, &end, 10);
         if (text && end != key && *end == '\0')
-            put_outside(v, text, id, json_is_true(json_object_get(value, "special")));
+            put_outside_of(v, text, id, json_is_true(json_object_get(value, "special")));
     }
 }
 
@@ -200,27 +235,42 @@ static struct gguf_str spaces_plain(struct vocab *v, struct gguf_str s)
     return (struct gguf_str){text, n};
 }
 
-static void set_type(struct vocab *v, uint32_t id, bool byte_fallback)
+/* Scores of tokens that no model file scores, as llama.cpp's converter has them. */
+#define SCORE_ABSENT (-10000.0f)
+#define SCORE_ADDED  (-1000.0f)
+
+static void set_added_type(struct vocab *v, uint32_t id)
 {
     struct gguf_str *s = &v->texts[id];
+    bool control = (v->flags[id] & TOKEN_IS_SPECIAL) || looks_special(*s);
+    v->types[id] = control ? TOKEN_CONTROL : TOKEN_USER_DEFINED;
+    if (v->kind != VOCAB_UNIGRAM)
+        v->scores[id] = SCORE_ADDED;
+    if (!control)
+        *s = spaces_plain(v, *s);
+}
+
+static void set_type(struct vocab *v, uint32_t id)
+{
+    struct gguf_str *s = &v->texts[id];
+    bool fallback = v->kind == VOCAB_SCORED && !v->have_pieces;
     unsigned byte;
-    v->types[id] = TOKEN_NORMAL;
     if (!s->data) {
         s->data = arena_printf(&v->m->arena, "[PAD%u]", id);
         s->len = strlen(s->data);
         v->types[id] = TOKEN_UNUSED;
-        v->scores[id] = -10000.0f;
-    } else if (byte_fallback && vocab_is_byte(*s, &byte)) {
+        v->scores[id] = SCORE_ABSENT;
+    } else if (fallback && vocab_is_byte(*s, &byte)) {
         v->types[id] = TOKEN_BYTE;
         v->scores[id] = 0.0f;
-    } else if ((v->flags[id] & TOKEN_IS_SPECIAL) ||
-               ((v->flags[id] & TOKEN_IS_ADDED) && looks_special(*s))) {
-        v->types[id] = TOKEN_CONTROL;
-        v->scores[id] = -1000.0f;
-    } else if (v->flags[id] & TOKEN_IS_ADDED) {
-        v->types[id] = TOKEN_USER_DEFINED;
-        v->scores[id] = -1000.0f;
+    } else if (v->kind == VOCAB_UNIGRAM && v->types[id] == TOKEN_UNKNOWN) {
+        return;
+    } else if (v->flags[id] & (TOKEN_IS_ADDED | TOKEN_IS_SPECIAL)) {
+        set_added_type(v, id);
+    } else if (v->types[id] == TOKEN_USER_DEFINED) {
         *s = spaces_plain(v, *s);
+    } else if (v->types[id] == 0) {
+        v->types[id] = TOKEN_NORMAL;
     }
 }
 
@@ -239,17 +289,36 @@ static int check_bytes(const struct vocab *v, struct err *e)
                    v->where, count);
 }
 
-static void set_types(struct vocab *v, bool byte_fallback)
+/* libllama holds a map from text to id and stops the process when it is smaller than the list. */
+static int check_unique(const struct vocab *v, struct err *e)
 {
-    for (uint32_t i = 0; i < v->n; i++)
-        set_type(v, i, byte_fallback);
-    uint32_t unk;
-    const char *text = json_opt_str(v->bpe, "unk_token", NULL);
-    if (byte_fallback && text && vocab_id(v, text, &unk) && v->types[unk] == TOKEN_NORMAL)
-        v->types[unk] = TOKEN_UNKNOWN;
+    struct map seen = {0};
+    int failed = 0;
+    for (uint32_t i = 0; i < v->n && !failed; i++) {
+        uint64_t other = i;
+        map_get(&seen, v->texts[i].data, v->texts[i].len, &other);
+        if (other != i)
+            failed = err_set(e, ERR_INPUT, "libllama cannot load a vocabulary with such a pair",
+                             "%s: tokens %llu and %u are both \"%.80s\"", v->where,
+                             (unsigned long long)other, i, v->texts[i].data);
+        map_add(&seen, v->texts[i].data, v->texts[i].len, i);
+    }
+    map_release(&seen);
+    return failed;
 }
 
-/* ---- the two kinds
+static int set_types(struct vocab *v, struct err *e)
+{
+    for (uint32_t i = 0; i < v->n; i++)
+        set_type(v, i);
+    uint32_t unk;
+    const char *text = json_opt_str(v->bpe, "unk_token", NULL);
+    if (v->kind == VOCAB_SCORED && text && vocab_id(v, text, &unk) && v->types[unk] == TOKEN_NORMAL)
+        v->types[unk] = TOKEN_UNKNOWN;
+    return check_unique(v, e);
+}
+
+/* ---- the kinds
  * ------------------------------------------------------------------------------ */
 
 static void set_tokens(struct vocab *v)
@@ -272,9 +341,8 @@ static void set_prefix_key(struct vocab *v)
 static int set_byte_level(struct vocab *v, struct err *e)
 {
     const char *pre = vocab_pre_find(v, e);
-    if (!pre)
+    if (!pre || set_types(v, e))
         return -1;
-    set_types(v, false);
     set_prefix_key(v);
     gguf_set_str(&v->m->kvs, "tokenizer.ggml.model", "gpt2");
     gguf_set_str(&v->m->kvs, "tokenizer.ggml.pre", pre);
@@ -283,11 +351,22 @@ static int set_byte_level(struct vocab *v, struct err *e)
     return vocab_set_merges(v, e);
 }
 
-static int set_byte_fallback(struct vocab *v, struct err *e)
+/* tokenizer.json knows best whether text gets a space in front; SentencePiece's own word counts
+ * where there is no other, or none that can be understood. */
+static int find_prefix(const struct vocab *v, bool *prefix, struct err *e)
+{
+    struct err unused = {0};
+    if (v->doc && vocab_space_prefix(v, prefix, v->have_pieces ? &unused : e) == 0)
+        return 0;
+    *prefix = v->pieces.add_dummy_prefix;
+    return v->have_pieces ? 0 : -1;
+}
+
+static int set_scored(struct vocab *v, struct err *e)
 {
     bool prefix;
-    set_types(v, true);
-    if (check_bytes(v, e) || vocab_space_prefix(v, &prefix, e) || vocab_set_scores(v, e))
+    if (set_types(v, e) || check_bytes(v, e) || find_prefix(v, &prefix, e) ||
+        (!v->have_pieces && vocab_set_scores(v, e)))
         return -1;
     set_prefix_key(v);
     if (!prefix && !gguf_kvs_find(&v->m->kvs, "tokenizer.ggml.add_space_prefix"))
@@ -300,25 +379,97 @@ static int set_byte_fallback(struct vocab *v, struct err *e)
     return 0;
 }
 
-static int check_model(struct vocab *v, struct err *e)
+static int set_unigram(struct vocab *v, struct err *e)
 {
-    v->bpe = json_object_get(v->doc, "model");
-    v->tokens = json_object_get(v->bpe, "vocab");
+    if (set_types(v, e))
+        return -1;
+    gguf_set_str(&v->m->kvs, "tokenizer.ggml.model", "t5");
+    gguf_set_str(&v->m->kvs, "tokenizer.ggml.pre", "default");
+    set_tokens(v);
+    gguf_set_array(&v->m->kvs, "tokenizer.ggml.scores", GGUF_F32, v->scores, v->n);
+    set_token_types(v);
+    return vocab_set_unigram(v, e);
+}
+
+static int set_wordpiece(struct vocab *v, struct err *e)
+{
+    if (set_types(v, e) || vocab_set_wordpiece(v, e) || check_unique(v, e))
+        return -1;
+    gguf_set_str(&v->m->kvs, "tokenizer.ggml.model", "bert");
+    gguf_set_str(&v->m->kvs, "tokenizer.ggml.pre", "bert-bge");
+    set_tokens(v);
+    set_token_types(v);
+    return 0;
+}
+
+static int set_kind(struct vocab *v, struct err *e)
+{
+    switch (v->kind) {
+    case VOCAB_SCORED:
+        return set_scored(v, e);
+    case VOCAB_UNIGRAM:
+        return set_unigram(v, e);
+    case VOCAB_WORDPIECE:
+        return set_wordpiece(v, e);
+    default:
+        return set_byte_level(v, e);
+    }
+}
+
+static int check_affixes(const struct vocab *v, struct err *e)
+{
+    const char *prefix = json_opt_str(v->bpe, "continuing_subword_prefix", "");
+    const char *suffix = json_opt_str(v->bpe, "end_of_word_suffix", "");
+    if (!*prefix && !*suffix)
+        return 0;
+    return err_set(e, ERR_UNSUPPORTED, NULL,
+                   "%s: BPE with a subword prefix or word suffix (\"%.20s\") cannot be converted",
+                   v->where, *prefix ? prefix : suffix);
+}
+
+/* The kind by tokenizer.json; BPE that is not over bytes may yet be one of SentencePiece. */
+static int kind_of_json(struct vocab *v, struct err *e)
+{
     const char *type = json_opt_str(v->bpe, "type", "of no type");
-    if (strcmp(type, "BPE") != 0)
-        return err_set(e, ERR_UNSUPPORTED,
-                       "supported are byte-level BPE and BPE with byte fallback",
+    v->tokens = json_object_get(v->bpe, "vocab");
+    if (strcmp(type, "Unigram") == 0) {
+        v->kind = VOCAB_UNIGRAM;
+        return 0;
+    }
+    v->kind = strcmp(type, "WordPiece") == 0                  ? VOCAB_WORDPIECE
+              : json_opt_bool(v->bpe, "byte_fallback", false) ? VOCAB_SCORED
+                                                              : VOCAB_BYTE_LEVEL;
+    if (v->kind != VOCAB_WORDPIECE && strcmp(type, "BPE") != 0)
+        return err_set(e, ERR_UNSUPPORTED, "supported are BPE, Unigram and WordPiece",
                        "%s: tokenizer model \"%.60s\" cannot be converted", v->where, type);
     if (!json_is_object(v->tokens) || json_object_size(v->tokens) == 0)
         return bad_tokenizer(v, e, "has no vocabulary (model.vocab)");
-    const char *prefix = json_opt_str(v->bpe, "continuing_subword_prefix", "");
-    const char *suffix = json_opt_str(v->bpe, "end_of_word_suffix", "");
-    if (*prefix || *suffix)
-        return err_set(
-            e, ERR_UNSUPPORTED, NULL,
-            "%s: BPE with a subword prefix or word suffix (\"%.20s\") cannot be converted",
-            v->where, *prefix ? prefix : suffix);
-    return 0;
+    return v->kind == VOCAB_WORDPIECE ? 0 : check_affixes(v, e);
+}
+
+static int find_kind(struct vocab *v, struct err *e)
+{
+    v->bpe = json_object_get(v->doc, "model");
+    if (v->doc && kind_of_json(v, e))
+        return -1;
+    bool scored =
+        v->kind == VOCAB_SCORED || (v->kind == VOCAB_BYTE_LEVEL && !vocab_pre_is_bytes(v));
+    if ((!v->doc || scored) && vocab_open_pieces(v, e))
+        return -1;
+    if (v->doc || v->have_pieces)
+        return 0;
+    return err_set(e, ERR_MISSING, "fetch the whole model folder again",
+                   "%s has no tokenizer: neither tokenizer.json nor a SentencePiece model",
+                   v->m->path);
+}
+
+static int put_texts(struct vocab *v, struct err *e)
+{
+    if (v->have_pieces)
+        return vocab_put_pieces(v, e);
+    if (v->kind == VOCAB_UNIGRAM)
+        return vocab_put_unigram(v, e) || put_added(v, e) ? -1 : 0;
+    return put_vocabulary(v, e) || put_added(v, e) ? -1 : 0;
 }
 
 static void set_quirk(struct vocab *v, const struct arch_quirk *q)
@@ -335,16 +486,19 @@ static void set_quirk(struct vocab *v, const struct arch_quirk *q)
 
 static int fill(struct vocab *v, struct err *e)
 {
-    if (check_model(v, e) || put_vocabulary(v, e) || put_added(v, e))
+    if (find_kind(v, e) || put_texts(v, e))
         return -1;
     put_configured(v);
-    flag_specials(v, v->special_map);
-    flag_specials(v, v->config);
-    bool fallback = json_opt_bool(v->bpe, "byte_fallback", false);
-    if (fallback ? set_byte_fallback(v, e) : set_byte_level(v, e))
+    if (!v->have_pieces) {
+        flag_specials(v, v->special_map);
+        flag_specials(v, v->config);
+    }
+    if (set_kind(v, e) || vocab_set_special(v, e))
         return -1;
-    if (vocab_set_special(v, e) || vocab_set_templates(v, e))
+    vocab_set_piece_ids(v);
+    if (vocab_set_templates(v, e))
         return -1;
+    vocab_set_normalizer(v);
     for (const struct arch_quirk *q = v->c->arch->quirks; q && q->key; q++)
         if (q->vocab_size == 0 || q->vocab_size == v->c->vocab_size)
             set_quirk(v, q);
@@ -354,7 +508,7 @@ static int fill(struct vocab *v, struct err *e)
 static int read_documents(struct vocab *v, struct err *e)
 {
     const struct model *m = v->m;
-    return folder_read_json(m, "tokenizer.json", MODEL_TOKENIZER_BYTES_MAX, true, &v->doc, e) ||
+    return folder_read_json(m, "tokenizer.json", MODEL_TOKENIZER_BYTES_MAX, false, &v->doc, e) ||
                    folder_read_json(m, "tokenizer_config.json", MODEL_CONFIG_BYTES_MAX, false,
                                     &v->config, e) ||
                    folder_read_json(m, "special_tokens_map.json", MODEL_CONFIG_BYTES_MAX, false,
@@ -383,6 +537,8 @@ int vocab_set(struct model *m, const struct config *c, const json_t *config_doc,
     json_decref(v.special_map);
     json_decref(v.added);
     map_release(&v.added_ids);
+    map_release(&v.piece_ids);
+    sentencepiece_release(&v.pieces);
     big_free(memory, v.n * per_token);
     return failed;
 }

@@ -227,6 +227,20 @@ static bool row_fits(const struct pre_row *r, const char *steps, bool ignored, c
            (!r->archs || has_word(r->archs, arch)) && same_steps(r->steps, steps);
 }
 
+static bool has_bytes(const json_t *step, int depth)
+{
+    const json_t *list = json_object_get(step, "pretokenizers");
+    for (size_t i = 0; i < json_array_size(list) && depth < 4; i++)
+        if (has_bytes(json_array_get(list, i), depth + 1))
+            return true;
+    return strcmp(json_opt_str(step, "type", ""), "ByteLevel") == 0;
+}
+
+bool vocab_pre_is_bytes(const struct vocab *v)
+{
+    return has_bytes(json_object_get(v->doc, "pre_tokenizer"), 0);
+}
+
 /* Normalization that libllama does not have would change tokens; NFC it lacks too, but text is NFC
  * almost always and Qwen's models are converted so everywhere. */
 static int check_normalizer(const struct vocab *v, const json_t *normalizer, struct err *e)
@@ -286,6 +300,14 @@ static bool is_replace(const json_t *n)
            strcmp(json_opt_str(json_object_get(n, "pattern"), "String", ""), " ") == 0;
 }
 
+/* Gemma splits at spaces, of which the normalizer left none. */
+static bool splits_nothing(const json_t *pre)
+{
+    return !json_is_object(pre) ||
+           (strcmp(json_opt_str(pre, "type", ""), "Split") == 0 &&
+            strcmp(json_opt_str(json_object_get(pre, "pattern"), "String", ""), " ") == 0);
+}
+
 /* The older layout: normalizers Prepend ▁ (optional) and Replace " " → ▁, no pre-tokenizer. */
 static bool by_normalizer(const json_t *normalizer, bool *prefix)
 {
@@ -311,7 +333,7 @@ int vocab_space_prefix(const struct vocab *v, bool *prefix, struct err *e)
 {
     const json_t *normalizer = json_object_get(v->doc, "normalizer");
     const json_t *pre = json_object_get(v->doc, "pre_tokenizer");
-    if (!json_is_object(pre) && by_normalizer(normalizer, prefix))
+    if (splits_nothing(pre) && by_normalizer(normalizer, prefix))
         return 0;
     if (!json_is_object(normalizer) && by_metaspace(pre, prefix))
         return 0;

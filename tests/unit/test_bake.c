@@ -316,6 +316,12 @@ static void test_same_type_is_copied(void **state)
                             gguf_tensor_data(&y, gguf_find(&y, x.tensors[i].name)),
                             x.tensors[i].bytes);
     assert_string_equal(once.r.sha256, twice.r.sha256);
+    struct baked plain = bake((struct bake_job){.no_hash = true}, once.path, "Q6_K", "plain.gguf");
+    char hex[65];
+    assert_int_equal(hash_sha256_file(plain.path, hex, NULL), 0);
+    assert_string_equal(hex, twice.r.sha256); /* the same file */
+    assert_string_equal(plain.r.sha256, "");
+    baked_release(&plain);
     gguf_close(&x);
     gguf_close(&y);
     baked_release(&once);
