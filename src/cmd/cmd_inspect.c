@@ -20,6 +20,20 @@
 static const double usable_share_ram = 0.9, usable_share_profile = 0.8;
 enum { CONTEXT_DEFAULT = 4096, GGUF_ALIGNMENT = 32 };
 
+/* This machine first, then those of the profiles. */
+struct machine {
+    const char *name;
+    uint64_t memory, room, file_max;
+    const struct hw_profile *profile; /* NULL: this one */
+};
+
+struct machines {
+    struct machine *items;
+    size_t n;
+    struct hw_profile *profiles;
+    size_t n_profiles;
+};
+
 static const struct arg_spec inspect_args[] = {
     ARG_LINE_MODEL_POSITION,
     ARG_LINE_CONTEXT("context to leave room for (default: 4096 or less)"),
@@ -127,28 +141,41 @@ static void sort_by_bytes(json_t *list)
     }
 }
 
-static int stock_json_make(const struct model *m, uint64_t kv_bytes, uint64_t room, json_t **list,
-                           struct err *e)
+static bool fits_on(const struct machine *at, uint64_t bytes, uint64_t memory)
 {
-    const struct model_desc *d = model_desc(m);
+    return memory <= at->room && bytes <= at->file_max;
+}
+
+static json_t *mix_json_new(const struct stock_mix *mix, const struct model_desc *d, uint64_t bytes,
+                            uint64_t kv_bytes, const struct machines *all)
+{
+    json_t *o = json_object(), *where = json_array();
+    for (size_t k = 0; k < all->n; k++)
+        if (fits_on(&all->items[k], bytes, bytes + kv_bytes))
+            json_array_append_new(where, json_string(all->items[k].name));
+    json_object_set_new(o, "name", json_string(stock_name(mix)));
+    json_object_set_new(o, "bytes", cmd_bytes_json_new(bytes));
+    json_object_set_new(o, "bpw", json_real_new((double)bytes * 8 / (double)d->parameters));
+    json_object_set_new(o, "memory_bytes", cmd_bytes_json_new(bytes + kv_bytes));
+    json_object_set_new(o, "fits", json_boolean(fits_on(&all->items[0], bytes, bytes + kv_bytes)));
+    json_object_set_new(o, "fits_on", where);
+    json_object_set_new(o, "needs_importance", json_boolean(stock_needs_importance(mix, d)));
+    return o;
+}
+
+static int stock_json_make(const struct model *m, uint64_t kv_bytes, const struct machines *all,
+                           json_t **list, struct err *e)
+{
     *list = json_array();
     for (int i = 0; stock_at(i); i++) {
-        const struct stock_mix *mix = stock_at(i);
         uint64_t bytes = 0;
-        if (mix_bytes(m, mix, &bytes, e)) {
+        if (mix_bytes(m, stock_at(i), &bytes, e)) {
             json_decref(*list);
             *list = NULL;
             return -1;
         }
-        uint64_t memory = bytes + kv_bytes;
-        json_t *o = json_object();
-        json_object_set_new(o, "name", json_string(stock_name(mix)));
-        json_object_set_new(o, "bytes", cmd_bytes_json_new(bytes));
-        json_object_set_new(o, "bpw", json_real_new((double)bytes * 8 / (double)d->parameters));
-        json_object_set_new(o, "memory_bytes", cmd_bytes_json_new(memory));
-        json_object_set_new(o, "fits", json_boolean(memory <= room));
-        json_object_set_new(o, "needs_importance", json_boolean(stock_needs_importance(mix, d)));
-        json_array_append_new(*list, o);
+        json_array_append_new(*list,
+                              mix_json_new(stock_at(i), model_desc(m), bytes, kv_bytes, all));
     }
     sort_by_bytes(*list);
     return 0;
@@ -161,9 +188,9 @@ static bool pointless(const char *mix, const char *source_type)
     return is_float && strcmp(mix, source_type) != 0;
 }
 
-/* The largest of the mixes that fits into `room` with a file of at most file_max, or NULL. */
-static const json_t *largest_fitting(const json_t *stock, const char *source_type, uint64_t room,
-                                     uint64_t file_max)
+/* The largest of the mixes that fits, or NULL. */
+static const json_t *largest_fitting(const json_t *stock, const char *source_type,
+                                     const struct machine *at)
 {
     size_t i;
     const json_t *o, *best = NULL;
@@ -172,7 +199,7 @@ static const json_t *largest_fitting(const json_t *stock, const char *source_typ
     {
         int64_t memory = json_opt_i64(o, "memory_bytes", INT64_MAX);
         int64_t bytes = json_opt_i64(o, "bytes", 0);
-        if ((uint64_t)memory <= room && (uint64_t)bytes <= file_max && bytes > most &&
+        if (fits_on(at, (uint64_t)bytes, (uint64_t)memory) && bytes > most &&
             !pointless(json_opt_str(o, "name", ""), source_type)) {
             most = bytes;
             best = o;
@@ -181,23 +208,21 @@ static const json_t *largest_fitting(const json_t *stock, const char *source_typ
     return best;
 }
 
-static json_t *place_json_new(const char *name, uint64_t memory, uint64_t room,
-                              const struct hw_profile *p, const struct model *m,
-                              const json_t *stock, uint64_t kv_bytes)
+static json_t *place_json_new(const struct machine *at, const struct model *m, const json_t *stock,
+                              uint64_t kv_bytes)
 {
     const struct model_desc *d = model_desc(m);
-    const json_t *mix = largest_fitting(stock, cmd_source_type(d), room,
-                                        p && p->max_model_bytes ? p->max_model_bytes : UINT64_MAX);
+    const json_t *mix = largest_fitting(stock, cmd_source_type(d), at);
     json_t *o = json_object();
-    json_object_set_new(o, "machine", json_string(name));
-    json_object_set_new(o, "memory_bytes", cmd_bytes_json_new(memory));
+    json_object_set_new(o, "machine", json_string(at->name));
+    json_object_set_new(o, "memory_bytes", cmd_bytes_json_new(at->memory));
     json_object_set_new(o, "mix", mix ? json_string(json_opt_str(mix, "name", "")) : json_null());
     if (!mix)
         return o;
     uint64_t bytes = (uint64_t)json_opt_i64(mix, "bytes", 0);
     json_object_set_new(o, "bytes", cmd_bytes_json_new(bytes));
-    if (p) {
-        struct hw_prediction s = hw_predict(p, bytes, kv_bytes, d->parameters);
+    if (at->profile) {
+        struct hw_prediction s = hw_predict(at->profile, bytes, kv_bytes, d->parameters);
         if (s.tps_decode > 0)
             json_object_set_new(o, "tps_predicted", json_real_new(s.tps_decode));
     }
@@ -211,47 +236,64 @@ static uint64_t profile_memory(const struct hw_profile *p)
     return gib > 0 ? (uint64_t)(gib * 1073741824.0) : 0;
 }
 
-static void add_places(json_t *places, const struct cmd_context *c, const struct model *m,
-                       const json_t *stock, uint64_t kv_bytes)
+static int machines_make(struct machines *all, const struct cmd_context *c, struct err *e)
 {
-    struct hw_profile *list = NULL;
-    size_t n = 0;
-    struct err why = {0};
-    char *dirs = cmd_profile_dirs(c);
-    if (hw_profiles(&list, &n, dirs, &why))
-        log_warn("%s", why.message);
-    for (size_t i = 0; i < n; i++) {
-        uint64_t memory = profile_memory(&list[i]);
-        uint64_t room = (uint64_t)((double)memory * usable_share_profile);
-        if (memory > 0)
-            json_array_append_new(
-                places, place_json_new(list[i].name, memory, room, &list[i], m, stock, kv_bytes));
-        hw_profile_release(&list[i]);
-    }
-    xfree(list);
-    xfree(dirs);
-}
-
-static int inspect_model(const struct cmd_context *c, const struct cmd_args *a,
-                         const struct model *m, json_t **result, struct err *e)
-{
-    const struct model_desc *d = model_desc(m);
     struct hw h;
-    json_t *stock;
-    uint64_t context = (uint64_t)cmd_integer(a, "context");
-    if (context == 0)
-        context =
-            d->n_ctx_train && d->n_ctx_train < CONTEXT_DEFAULT ? d->n_ctx_train : CONTEXT_DEFAULT;
-    uint64_t kv_bytes = model_kv_bytes_per_token(d) * context;
+    struct err why = {0};
     if (hw_detect(&h, false, e))
         return -1;
-    uint64_t room = (uint64_t)((double)h.ram_usable * usable_share_ram);
-    if (stock_json_make(m, kv_bytes, room, &stock, e))
+    char *dirs = cmd_profile_dirs(c);
+    if (hw_profiles(&all->profiles, &all->n_profiles, dirs, &why))
+        log_warn("%s", why.message);
+    xfree(dirs);
+    all->items = xcalloc(all->n_profiles + 1, sizeof *all->items);
+    all->items[all->n++] =
+        (struct machine){.name = "this machine",
+                         .memory = h.ram_usable,
+                         .room = (uint64_t)((double)h.ram_usable * usable_share_ram),
+                         .file_max = UINT64_MAX};
+    for (size_t i = 0; i < all->n_profiles; i++) {
+        const struct hw_profile *p = &all->profiles[i];
+        uint64_t memory = profile_memory(p);
+        if (memory > 0)
+            all->items[all->n++] =
+                (struct machine){.name = p->name,
+                                 .memory = memory,
+                                 .room = (uint64_t)((double)memory * usable_share_profile),
+                                 .file_max = p->max_model_bytes ? p->max_model_bytes : UINT64_MAX,
+                                 .profile = p};
+    }
+    return 0;
+}
+
+static void machines_release(struct machines *all)
+{
+    for (size_t i = 0; i < all->n_profiles; i++)
+        hw_profile_release(&all->profiles[i]);
+    xfree(all->profiles);
+    xfree(all->items);
+}
+
+static uint64_t context_asked(const struct cmd_args *a, const struct model_desc *d)
+{
+    uint64_t context = (uint64_t)cmd_integer(a, "context");
+    if (context)
+        return context;
+    return d->n_ctx_train && d->n_ctx_train < CONTEXT_DEFAULT ? d->n_ctx_train : CONTEXT_DEFAULT;
+}
+
+static int inspect_model(const struct cmd_args *a, const struct model *m,
+                         const struct machines *all, json_t **result, struct err *e)
+{
+    const struct model_desc *d = model_desc(m);
+    json_t *stock, *places = json_array();
+    uint64_t context = context_asked(a, d), kv_bytes = model_kv_bytes_per_token(d) * context;
+    if (stock_json_make(m, kv_bytes, all, &stock, e)) {
+        json_decref(places);
         return -1;
-    json_t *places = json_array();
-    json_array_append_new(
-        places, place_json_new("this machine", h.ram_usable, room, NULL, m, stock, kv_bytes));
-    add_places(places, c, m, stock, kv_bytes);
+    }
+    for (size_t k = 0; k < all->n; k++)
+        json_array_append_new(places, place_json_new(&all->items[k], m, stock, kv_bytes));
     *result = json_object();
     json_object_set_new(*result, "model", cmd_model_json_new(m));
     json_object_set_new(*result, "context", cmd_bytes_json_new(context));
@@ -269,11 +311,14 @@ static int inspect_run(struct cmd_context *c, const struct cmd_args *a, json_t *
 {
     char *path = NULL;
     struct model *m = NULL;
+    struct machines all = {0};
     int rc = -1;
-    if (cmd_model_path(c, cmd_text(a, "MODEL"), &path, e) || model_open(&m, path, e))
+    if (cmd_model_path(c, cmd_text(a, "MODEL"), &path, e) || model_open(&m, path, e) ||
+        machines_make(&all, c, e))
         goto out;
-    rc = inspect_model(c, a, m, result, e);
+    rc = inspect_model(a, m, &all, result, e);
 out:
+    machines_release(&all);
     model_close(m);
     xfree(path);
     return rc;

@@ -10,6 +10,8 @@
 
 #include "base/banned.h"
 
+enum { BASE_MODELS_MAX = 16 }; /* shown; cards of merged models may list many */
+
 json_t *cmd_bytes_json_new(uint64_t bytes)
 {
     return json_integer(bytes > INT64_MAX ? INT64_MAX : (json_int_t)bytes);
@@ -19,6 +21,42 @@ static void set_count(json_t *o, const char *key, uint64_t n)
 {
     if (n > 0)
         json_object_set_new(o, key, cmd_bytes_json_new(n));
+}
+
+/* "org/name" of a model on the hub, its address elsewhere, or what there is of a name. */
+static const char *base_model_name(const struct gguf_kvs *k, uint64_t i)
+{
+    static const char hub[] = "https://huggingface.co/";
+    static const char *const suffixes[] = {"repo_url", "url", "name"};
+    const char *found = NULL;
+    for (size_t s = 0; s < sizeof suffixes / sizeof *suffixes && !found; s++) {
+        char *key = xasprintf("general.base_model.%llu.%s", (unsigned long long)i, suffixes[s]);
+        found = gguf_get_str(k, key);
+        xfree(key);
+    }
+    return found && strncmp(found, hub, sizeof hub - 1) == 0 ? found + sizeof hub - 1 : found;
+}
+
+/* What the model card says, as far as a GGUF file carries it. */
+static void add_card(json_t *o, const struct gguf_kvs *k)
+{
+    const char *license = gguf_get_str(k, "general.license");
+    const char *license_name = gguf_get_str(k, "general.license.name");
+    uint64_t n = 0;
+    json_t *bases = json_array();
+    gguf_get_u64(k, "general.base_model.count", &n);
+    for (uint64_t i = 0; i < n && i < BASE_MODELS_MAX; i++) {
+        const char *name = base_model_name(k, i);
+        if (name)
+            json_array_append_new(bases, json_string(name));
+    }
+    if (license)
+        json_object_set_new(o, "license", json_string(license));
+    if (license_name)
+        json_object_set_new(o, "license_name", json_string(license_name));
+    if (json_array_size(bases))
+        json_object_set(o, "base_models", bases);
+    json_decref(bases);
 }
 
 json_t *cmd_model_json_new(const struct model *m)
@@ -44,6 +82,7 @@ json_t *cmd_model_json_new(const struct model *m)
     set_count(o, "context", d->n_ctx_train);
     set_count(o, "kv_bytes_per_token", model_kv_bytes_per_token(d));
     json_object_set_new(o, "tied", json_boolean(d->tied));
+    add_card(o, model_kvs(m));
     return o;
 }
 

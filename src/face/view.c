@@ -155,10 +155,23 @@ static void format_number(enum view_kind kind, const json_t *value, char text[st
     }
 }
 
+/* Strings of a list, as many as fit. */
+static void format_list(const json_t *list, char text[static VIEW_TEXT_MAX])
+{
+    size_t at = 0;
+    for (size_t i = 0; i < json_array_size(list) && at < VIEW_TEXT_MAX; i++) {
+        const char *item = json_string_value(json_array_get(list, i));
+        at += (size_t)snprintf(text + at, VIEW_TEXT_MAX - at, "%s%s", at ? ", " : "",
+                               item ? item : "");
+    }
+}
+
 char *view_format(enum view_kind kind, const json_t *value, char text[static VIEW_TEXT_MAX])
 {
     text[0] = 0;
-    if (kind == VIEW_YES)
+    if (kind == VIEW_TEXT && json_is_array(value))
+        format_list(value, text);
+    else if (kind == VIEW_YES)
         snprintf(text, VIEW_TEXT_MAX, "%s", json_is_true(value) ? "yes" : "");
     else if (json_is_number(value))
         format_number(kind, value, text);

@@ -2,6 +2,7 @@
  * eval, bench, version. Lists of columns and facts; a sentence where a table would not say it. */
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/json.h"
 #include "face/view_int.h"
 
@@ -26,12 +27,58 @@ static void inspect_model(struct paper *p, const json_t *r)
         {"context", "context", VIEW_INTEGER},
         {"tied head", "tied", VIEW_YES},
         {"KV cache per token", "kv_bytes_per_token", VIEW_SIZE},
+        {"license", "license", VIEW_TEXT},
+        {"", "license_name", VIEW_TEXT},
+        {"base model", "base_models", VIEW_TEXT},
         {NULL, NULL, VIEW_TEXT},
     };
     const json_t *model = json_object_get(r, "model");
     paper_say(p, STYLE_BOLD, "%s", view_str(model, "name", "model"));
     paper_end(p);
     view_facts(p, model, facts, 2);
+}
+
+/* "all", "none", or whichever is shorter to say: where, or where not. */
+static json_t *where_new(const json_t *fits_on, const json_t *places)
+{
+    size_t n = json_array_size(places), here = json_array_size(fits_on), i, k = 0;
+    const json_t *place;
+    bool but = here * 2 > n;
+    struct buf b;
+    if (here == 0 || here == n)
+        return json_string(here ? "all" : "none");
+    buf_init(&b, VIEW_TEXT_MAX);
+    json_array_foreach(places, i, place)
+    {
+        const char *name = view_str(place, "machine", "");
+        const char *next = json_string_value(json_array_get(fits_on, k));
+        bool fits = next && strcmp(name, next) == 0;
+        k += fits;
+        if (fits != but)
+            buf_addf(&b, "%s%s", b.len ? ", " : but ? "all but " : "", name);
+    }
+    json_t *text = json_string(buf_str(&b));
+    buf_release(&b);
+    return text;
+}
+
+static void view_mixes(struct paper *p, const json_t *r)
+{
+    static const struct view_column mixes[] = {
+        {"mix", "name", VIEW_TEXT, STYLE_NAME},
+        {"file", "bytes", VIEW_SIZE, STYLE_PLAIN},
+        {"bpw", "bpw", VIEW_BITS, STYLE_PLAIN},
+        {"with KV", "memory_bytes", VIEW_SIZE, STYLE_PLAIN},
+        {"fits here", "fits", VIEW_YES, STYLE_GOOD},
+        {"fits on", "where", VIEW_TEXT, STYLE_PLAIN},
+        {NULL, NULL, VIEW_TEXT, STYLE_PLAIN},
+    };
+    json_t *rows = json_deep_copy(json_object_get(r, "stock")), *row;
+    size_t i;
+    json_array_foreach(rows, i, row) json_object_set_new(
+        row, "where", where_new(json_object_get(row, "fits_on"), json_object_get(r, "fits")));
+    view_rows(p, rows, mixes, 2);
+    json_decref(rows);
 }
 
 void view_inspect(struct paper *p, const json_t *r)
@@ -41,14 +88,6 @@ void view_inspect(struct paper *p, const json_t *r)
         {"tensors", "tensors", VIEW_INTEGER, STYLE_PLAIN},
         {"parameters", "parameters", VIEW_COUNT, STYLE_PLAIN},
         {"share", "share", VIEW_PERCENT, STYLE_PLAIN},
-        {NULL, NULL, VIEW_TEXT, STYLE_PLAIN},
-    };
-    static const struct view_column mixes[] = {
-        {"mix", "name", VIEW_TEXT, STYLE_NAME},
-        {"file", "bytes", VIEW_SIZE, STYLE_PLAIN},
-        {"bpw", "bpw", VIEW_BITS, STYLE_PLAIN},
-        {"with KV", "memory_bytes", VIEW_SIZE, STYLE_PLAIN},
-        {"fits here", "fits", VIEW_YES, STYLE_GOOD},
         {NULL, NULL, VIEW_TEXT, STYLE_PLAIN},
     };
     static const struct view_column places[] = {
@@ -69,7 +108,7 @@ void view_inspect(struct paper *p, const json_t *r)
     view_heading(p, "parameters");
     view_rows(p, json_object_get(r, "roles"), roles, 2);
     view_heading(p, "as a file of each stock mix");
-    view_rows(p, json_object_get(r, "stock"), mixes, 2);
+    view_mixes(p, r);
     view_heading(p, "where it fits");
     view_rows(p, json_object_get(r, "fits"), places, 2);
     view_line(p, "  with %.0f tokens of context (KV cache %s)", view_real(r, "context", 0),

@@ -74,7 +74,9 @@ void vocab_set_normalizer(struct vocab *v);
 /* vocab_pre.c: tokenizer.ggml.pre of a byte-level tokenizer, found by the structure of its
  * pre-tokenizer. NULL with e set when libllama has none like it. */
 const char *vocab_pre_find(const struct vocab *v, struct err *e);
-bool vocab_pre_is_bytes(const struct vocab *v); /* some step is ByteLevel */
+const char *vocab_architecture(const struct vocab *v);    /* of config.json; "" without */
+bool vocab_has_word(const char *words, const char *word); /* words are separated by spaces */
+bool vocab_pre_is_bytes(const struct vocab *v);           /* some step is ByteLevel */
 /* Whether a SentencePiece-style tokenizer puts a space before the text; −1 with e set when its
  * normalizer and pre-tokenizer are of an unknown kind. */
 int vocab_space_prefix(const struct vocab *v, bool *prefix, struct err *e);

@@ -212,7 +212,14 @@ static bool same_steps(const char *row, const char *steps)
     return next && strcmp(rest + 1, next) == 0;
 }
 
-static bool has_word(const char *words, const char *word)
+const char *vocab_architecture(const struct vocab *v)
+{
+    const json_t *list = json_object_get(v->model_config, "architectures");
+    const char *name = json_string_value(json_array_get(list, 0));
+    return name ? name : "";
+}
+
+bool vocab_has_word(const char *words, const char *word)
 {
     size_t n = strlen(word);
     for (const char *at = words; (at = strstr(at, word)) != NULL; at += n)
@@ -224,7 +231,7 @@ static bool has_word(const char *words, const char *word)
 static bool row_fits(const struct pre_row *r, const char *steps, bool ignored, const char *arch)
 {
     return (r->merges == MERGES_ANY || (r->merges == MERGES_IGNORED) == ignored) &&
-           (!r->archs || has_word(r->archs, arch)) && same_steps(r->steps, steps);
+           (!r->archs || vocab_has_word(r->archs, arch)) && same_steps(r->steps, steps);
 }
 
 static bool has_bytes(const json_t *step, int depth)
@@ -268,7 +275,7 @@ const char *vocab_pre_find(const struct vocab *v, struct err *e)
     buf_init(&steps, 65536);
     describe_step(json_object_get(v->doc, "pre_tokenizer"), &steps, 0);
     for (size_t i = 0; i < sizeof pre_rows / sizeof *pre_rows && !name; i++)
-        if (row_fits(&pre_rows[i], buf_str(&steps), ignored, v->c->arch->hf_name))
+        if (row_fits(&pre_rows[i], buf_str(&steps), ignored, vocab_architecture(v)))
             name = pre_rows[i].name;
     if (!name)
         err_set(
