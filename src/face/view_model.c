@@ -41,16 +41,14 @@ static void inspect_model(struct paper *p, const json_t *r)
 /* "all", "none", or whichever is shorter to say: where, or where not. */
 static json_t *where_new(const json_t *fits_on, const json_t *places)
 {
-    size_t n = json_array_size(places), here = json_array_size(fits_on), i, k = 0;
-    const json_t *place;
+    size_t n = json_array_size(places), here = json_array_size(fits_on), k = 0;
     bool but = here * 2 > n;
     struct buf b;
     if (here == 0 || here == n)
         return json_string(here ? "all" : "none");
     buf_init(&b, VIEW_TEXT_MAX);
-    json_array_foreach(places, i, place)
-    {
-        const char *name = view_str(place, "machine", "");
+    for (size_t i = 0; i < n; i++) {
+        const char *name = view_str(json_array_get(places, i), "machine", "");
         const char *next = json_string_value(json_array_get(fits_on, k));
         bool fits = next && strcmp(name, next) == 0;
         k += fits;
@@ -73,10 +71,12 @@ static void view_mixes(struct paper *p, const json_t *r)
         {"fits on", "where", VIEW_TEXT, STYLE_PLAIN},
         {NULL, NULL, VIEW_TEXT, STYLE_PLAIN},
     };
-    json_t *rows = json_deep_copy(json_object_get(r, "stock")), *row;
-    size_t i;
-    json_array_foreach(rows, i, row) json_object_set_new(
-        row, "where", where_new(json_object_get(row, "fits_on"), json_object_get(r, "fits")));
+    json_t *rows = json_deep_copy(json_object_get(r, "stock"));
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        json_t *row = json_array_get(rows, i);
+        json_object_set_new(row, "where",
+                            where_new(json_object_get(row, "fits_on"), json_object_get(r, "fits")));
+    }
     view_rows(p, rows, mixes, 2);
     json_decref(rows);
 }

@@ -449,6 +449,8 @@ static int kind_of_json(struct vocab *v, struct err *e)
 
 static int find_kind(struct vocab *v, struct err *e)
 {
+    if (!v->doc && vocab_join_files(v, e))
+        return -1;
     v->bpe = json_object_get(v->doc, "model");
     if (v->doc && kind_of_json(v, e))
         return -1;
@@ -459,7 +461,8 @@ static int find_kind(struct vocab *v, struct err *e)
     if (v->doc || v->have_pieces)
         return 0;
     return err_set(e, ERR_MISSING, "fetch the whole model folder again",
-                   "%s has no tokenizer: neither tokenizer.json nor a SentencePiece model",
+                   "%s has no tokenizer: neither tokenizer.json, vocab.json with merges.txt nor a "
+                   "SentencePiece model",
                    v->m->path);
 }
 

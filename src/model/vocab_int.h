@@ -67,6 +67,9 @@ int vocab_put_unigram(struct vocab *v, struct err *e); /* the same from tokenize
 int vocab_set_unigram(struct vocab *v, struct err *e);
 void vocab_set_piece_ids(struct vocab *v);
 
+/* vocab_files.c: fills doc from vocab.json and merges.txt when both are there. */
+int vocab_join_files(struct vocab *v, struct err *e);
+
 /* vocab_wordpiece.c: checks tokenizer.json and rewrites texts as libllama spells them. */
 int vocab_set_wordpiece(struct vocab *v, struct err *e);
 void vocab_set_normalizer(struct vocab *v);

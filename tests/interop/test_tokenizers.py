@@ -267,10 +267,25 @@ def wordpiece(lowercase):
     return fill
 
 
+def old_files(folder):
+    """vocab.json and merges.txt, as GPT-2 and DialoGPT have them."""
+    doc = train_bytes([GPT2], False)
+    model = doc["model"]
+    vocab = {**model["vocab"], "<|endoftext|>": len(model["vocab"])}
+    write_json(folder, "vocab.json", vocab)
+    with open(f"{folder}/merges.txt", "w", encoding="utf-8") as f:
+        f.write("#version: 0.2\n" + "".join(" ".join(m) + "\n" for m in model["merges"]))
+    write_json(folder, "config.json", {**CONFIG, "bos_token_id": len(vocab) - 1, "eos_token_id": len(vocab) - 1})
+    t = Tokenizer.from_str(json.dumps(doc))
+    return {"encode": lambda text: t.encode(text, add_special_tokens=False).ids, "name": t.id_to_token, "keys": {
+        "tokenizer.ggml.pre": "gpt-2", "tokenizer.ggml.eos_token_id": len(vocab) - 1},
+        "at": {len(vocab) - 1: ("<|endoftext|>", 3)}}
+
+
 CASES = {f"pre/{name}": family(name) for name in FAMILIES} | {
     "spm/bpe": scored, "spm/bpe-gemma": scored_gemma, "spm/unigram": unigram, "spm/unigram-odd-ids": unigram_odd_ids,
     "spm/unigram-json": unigram_json, "spm/fairseq": fairseq, "spm/fairseq-json": fairseq_json,
-    "wordpiece/uncased": wordpiece(True), "wordpiece/cased": wordpiece(False),
+    "vocab.json": old_files, "wordpiece/uncased": wordpiece(True), "wordpiece/cased": wordpiece(False),
 }
 
 # ---- all of it -------------------------------------------------------------------------------------
