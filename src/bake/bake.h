@@ -26,7 +26,7 @@ struct bake_job {
     int threads;                   /* ≤ 0: all */
     bool allow_requantize;         /* source tensors that are already quantized may be re-encoded */
     bool want_errors;              /* fill bake_result.errors */
-    bool no_hash; /* leave bake_result.sha256 empty: hashing costs more than copying */
+    bool no_hash;         /* leave bake_result.sha256 empty: hashing costs more than copying */
     const char *memo_dir; /* folder of encoded bands to use and add to (memo.h), NULL = none */
     const struct progress *progress; /* phase "bake", bytes of the file done and in total, tensor */
 };

@@ -226,33 +226,6 @@ static void set_ids_by_map(struct specials *s)
     }
 }
 
-/* Tokens that end a turn and the like where no file of the folder says so; set_vocab of glm.py and
- * chatglm.py in conversion/ of llama.cpp 0.5.0. They fill what is still open. */
-static const struct {
-    const char *archs;
-    enum special which;
-    const char *text;
-} known_rows[] = {
-    {"Glm4ForCausalLM GlmForCausalLM ChatGLMModel ChatGLMForConditionalGeneration", EOS,
-     "<|endoftext|>"},
-    {"Glm4MoeForCausalLM Glm4MoeLiteForCausalLM GlmMoeDsaForCausalLM", BOS, "[gMASK]"},
-    {"Glm4ForCausalLM GlmForCausalLM ChatGLMModel ChatGLMForConditionalGeneration "
-     "Glm4MoeForCausalLM Glm4MoeLiteForCausalLM GlmMoeDsaForCausalLM",
-     EOT, "<|user|>"},
-    {"Glm4ForCausalLM GlmForCausalLM ChatGLMModel ChatGLMForConditionalGeneration "
-     "Glm4MoeForCausalLM Glm4MoeLiteForCausalLM GlmMoeDsaForCausalLM",
-     UNK, "<|endoftext|>"},
-    {"Glm4ForCausalLM", BOS, "<|endoftext|>"},
-    {"Glm4MoeForCausalLM Glm4MoeLiteForCausalLM GlmMoeDsaForCausalLM", EOM, "<|observation|>"},
-};
-
-static void set_known_ids(struct specials *s)
-{
-    for (size_t i = 0; i < sizeof known_rows / sizeof *known_rows; i++)
-        if (vocab_has_word(known_rows[i].archs, vocab_architecture(s->v)))
-            set_id_of_text(s, known_rows[i].which, known_rows[i].text);
-}
-
 int vocab_set_special(struct vocab *v, struct err *e)
 {
     (void)e;
@@ -270,7 +243,6 @@ int vocab_set_special(struct vocab *v, struct err *e)
     set_ids(&s);
     if (!s.have_config)
         set_ids_by_map(&s);
-    set_known_ids(&s);
     for (int i = 0; i < s.n_order; i++)
         if (special_rows[s.order[i]].add_key)
             gguf_set_bool(&v->m->kvs, special_rows[s.order[i]].add_key,
