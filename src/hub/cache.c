@@ -1,6 +1,5 @@
 /* The cache that huggingface_hub shares, below $HF_HUB_CACHE:
  *
- *   CACHEDIR.TAG
  *   .locks/models--ORG--NAME/<etag>.lock      flock, held while a blob is fetched
  *   models--ORG--NAME/refs/<revision>         the commit, without a newline
  *   models--ORG--NAME/blobs/<etag>            content, named by its hash
@@ -25,11 +24,6 @@
 #include "base/banned.h"
 
 enum { LIST_DEPTH_MAX = 8 };
-
-static const char tag_text[] = "Signature: 8a477f597d28d172789f06886806bc55\n"
-                               "# This file is a cache directory tag created by sintra.\n"
-                               "# For information about cache directory tags, see:\n"
-                               "#\thttps://bford.info/cachedir/\n";
 
 /* "models--org--name" */
 static char *repo_folder(const char *repo)
@@ -90,15 +84,11 @@ static int make_parent(const char *path, struct err *e)
 int hub_cache_make(const struct hub *h, const char *repo, struct err *e)
 {
     char *blobs = below(h, repo, "blobs", "", NULL), *lock = hub_cache_lock(h, repo, "x");
-    char *tag = fs_join(h->cache, "CACHEDIR.TAG");
     int rc = fs_mkdirs(blobs, e) || make_parent(lock, e) ? -1 : 0;
     if (rc && e && !e->hint[0])
         snprintf(e->hint, sizeof(e->hint), "HF_HUB_CACHE names another folder for the cache");
-    if (rc == 0 && !fs_exists(tag))
-        fs_write_all(tag, tag_text, sizeof(tag_text) - 1, NULL);
     xfree(blobs);
     xfree(lock);
-    xfree(tag);
     return rc;
 }
 
