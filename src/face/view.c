@@ -28,6 +28,7 @@ static const struct {
     {"profiles", view_profiles},   {"convert", view_convert}, {"quantize", view_quantize},
     {"calibrate", view_calibrate}, {"eval", view_eval},       {"bench", view_bench},
     {"version", view_version},     {"pull", view_pull},       {"hf", view_hf},
+    {"publish", view_publish},
 };
 
 /* Help, completion and the manual page are made from the table, not from a result. */

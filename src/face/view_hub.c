@@ -69,3 +69,21 @@ void view_hf(struct paper *p, const json_t *r)
             view_line(p, "not logged in: 'sintra hf login'");
     }
 }
+
+void view_publish(struct paper *p, const json_t *r)
+{
+    static const struct view_column columns[] = {
+        {"file", "path", VIEW_TEXT, STYLE_PLAIN}, {"size", "bytes", VIEW_SIZE, STYLE_PLAIN},
+        {"large", "large", VIEW_YES, STYLE_DIM},  {"made", "made", VIEW_YES, STYLE_DIM},
+        {NULL, NULL, VIEW_TEXT, STYLE_PLAIN},
+    };
+    char size[VIEW_TEXT_MAX];
+    paper_say(p, STYLE_BOLD, "%s@%s", view_str(r, "model", ""), view_str(r, "revision", ""));
+    paper_end(p);
+    view_rows(p, view_at(r, "files"), columns, 2);
+    view_format_at(r, "bytes", VIEW_SIZE, size);
+    if (json_is_true(view_at(r, "published")))
+        view_line(p, "published %s: %s", size, view_str(r, "url", ""));
+    else
+        view_line(p, "%s; nothing was sent: --yes publishes it", size);
+}

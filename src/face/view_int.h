@@ -78,5 +78,6 @@ void view_bench(struct paper *p, const json_t *r);
 void view_version(struct paper *p, const json_t *r);
 void view_pull(struct paper *p, const json_t *r);
 void view_hf(struct paper *p, const json_t *r);
+void view_publish(struct paper *p, const json_t *r);
 
 #endif

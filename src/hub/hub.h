@@ -66,6 +66,34 @@ struct hub_pulled {
 int hub_pull(struct hub *h, const struct hub_pull *p, struct hub_pulled *out, struct err *e);
 void hub_pulled_release(struct hub_pulled *out);
 
+/* A folder as a model of the hub: what would be sent, then sending it as one commit. */
+struct hub_upload {
+    char *path, *source; /* in the repository; the file, NULL for `text` */
+    const char *text;
+    uint64_t bytes;
+    bool large;      /* by the hub's large-file store */
+    char sha256[65]; /* of large files, once sent */
+    char mode_set;   /* the hub has said which way it goes */
+};
+struct hub_plan {
+    struct hub_upload *files;
+    size_t n, capacity;
+    uint64_t bytes;
+};
+/* The files of a folder, hidden ones left out; `card` becomes README.md when it is not NULL and the
+ * folder has none (it must outlive the plan). */
+int hub_plan_make(struct hub_plan *p, const char *folder, const char *card, struct err *e);
+void hub_plan_release(struct hub_plan *p);
+struct hub_publish {
+    const struct hub_ref *ref; /* the branch is its revision */
+    const char *message;       /* of the commit */
+    bool is_private;           /* when the repository is new */
+    const struct progress *progress;
+};
+/* Makes the repository if there is none, uploads, commits. url and commit name the result. */
+int hub_publish(struct hub *h, const struct hub_publish *o, struct hub_plan *p,
+                char url[static 512], char commit[static HUB_COMMIT_MAX], struct err *e);
+
 /* Who a token belongs to. */
 struct hub_user {
     char name[128], token_name[128], role[64]; /* role: "read", "write", "fineGrained", "" */
