@@ -87,8 +87,8 @@ int engine_sample(struct engine *g, size_t first_seq, size_t n_seq, size_t n_tok
                   int32_t *tokens, const struct progress *p, struct err *e);
 
 /* Windows of text to score: tokens (n_windows, n_ctx); positions first..n_ctx−2 of each predict
- * their successor, so n_ctx−1−first scored positions per window. llama-perplexity: first = n_ctx/2,
- * first token BOS. */
+ * their successor, so n_ctx−1−first scored positions per window. llama-perplexity: first =
+ * n_ctx/2, first token BOS. */
 struct engine_windows {
     const int32_t *tokens;
     size_t n_windows;
@@ -117,8 +117,8 @@ int engine_reference_make(struct engine *g, const struct engine_windows *w, uint
                           struct engine_reference *r, const struct progress *p, struct err *e);
 void engine_reference_release(struct engine_reference *r);
 
-/* One scored position. kld = Σ p_ref·(log p_ref − log p) in double over the full vocabulary; 0 and
- * top1 = 0 without a reference. */
+/* One scored position. kld = Σ p_ref·(log p_ref − log p) in double over the full vocabulary; 0
+ * and top1 = 0 without a reference. */
 struct engine_position {
     float nll;     /* −log p(next token), nats */
     float kld;     /* nats, never below 0 by rounding: as computed */
@@ -143,8 +143,8 @@ int engine_collect(struct engine *g, const struct engine_windows *w, struct engi
                    size_t *n, const struct progress *p, struct err *e);
 void engine_activations_free(struct engine_activation *a, size_t n);
 
-/* Gram matrices of what meets weight tensors, Σ x xᵀ over all tokens of the windows. Weights with the
- * same input share one. */
+/* Gram matrices of what meets weight tensors, Σ x xᵀ over all tokens of the windows. Weights
+ * with the same input share one. */
 struct engine_gram {
     uint64_t n;   /* columns; 0 when the model never multiplies the weight (or by experts only) */
     size_t owner; /* index of the one whose `sum` is meant */

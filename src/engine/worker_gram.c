@@ -1,10 +1,10 @@
 /* Gram matrices: what meets a weight matrix, column by column, Σ x xᵀ over all tokens.
  *
- * Weights that share an input (q, k and v; gate and up) share a matrix: inputs are told apart by the
- * name that the graph gives them. Sums of one graph and tile are float, sums over graphs are integers
- * in a unit chosen from the first window, added atomically: lanes finish in any order, and the result
- * depends on neither threads nor luck. One window more than asked for is run to learn the units and
- * which weights share. Only the upper triangle is made. */
+ * Weights that share an input (q, k and v; gate and up) share a matrix: inputs are told apart by
+ * the name that the graph gives them. Sums of one graph and tile are float, sums over graphs are
+ * integers in a unit chosen from the first window, added atomically: lanes finish in any order,
+ * and the result depends on neither threads nor luck. One window more than asked for is run to
+ * learn the units and which weights share. Only the upper triangle is made. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,10 +1,11 @@
 /* Factors of input correlations: what error feedback (quant.h) knows of each weight matrix.
  *
- * A GGUF file with general.type "factors"; feedback.tensors names the weight tensors, feedback.owner
- * (u32, parallel) says whose factors each uses, because weights that meet the same inputs share
- * them; per owner i the F32 tensors "i.factor" [n, n] (row k holds what column k's error asks of the
- * later columns; unit upper triangular) and "i.weight" [n]. Ours alone: no other program has such a
- * file. Entries are checked for shape when the file is opened; the floats are what they are. */
+ * A GGUF file with general.type "factors"; feedback.tensors names the weight tensors,
+ * feedback.owner (u32, parallel) says whose factors each uses, because weights that meet the same
+ * inputs share them; per owner i the F32 tensors "i.factor" [n, n] (row k holds what column k's
+ * error asks of the later columns; unit upper triangular) and "i.weight" [n]. Ours alone: no other
+ * program has such a file. Entries are checked for shape when the file is opened; the floats are
+ * what they are. */
 #ifndef FORMAT_FACTORS_H
 #define FORMAT_FACTORS_H
 

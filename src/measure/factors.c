@@ -1,10 +1,10 @@
 /* From Gram matrices to the factors of error feedback.
  *
- * G = U D Uᵀ with U unit upper triangular, by columns from the last: with R = U √D,
- * R_jj² = G_jj − Σ_{k>j} R_jk² and R_ij = (G_ij − Σ_{k>j} R_ik R_jk) / R_jj for i < j. A hundredth of
- * the mean of the diagonal is added to it, as GPTQ does (arXiv 2210.17323, section 3.3, step 3): so
- * the matrix is positive also when fewer tokens than columns were seen, and rounding does not trust
- * correlations that are noise. Owns a matrix of doubles per thread. */
+ * G = U D Uᵀ with U unit upper triangular, by columns from the last: with R = U √D, R_jj² =
+ * G_jj − Σ_{k>j} R_jk² and R_ij = (G_ij − Σ_{k>j} R_ik R_jk) / R_jj for i < j. A hundredth
+ * of the mean of the diagonal is added to it, as GPTQ does (arXiv 2210.17323, section 3.3, step
+ * 3): so the matrix is positive also when fewer tokens than columns were seen, and rounding does
+ * not trust correlations that are noise. Owns a matrix of doubles per thread. */
 #include "measure/measure.h"
 
 #include <math.h>

@@ -2,10 +2,10 @@
  *
  * Definitions. Perplexity: exp of the mean negative log-likelihood over scored positions (windows
  * of n_ctx tokens, first token BOS when the vocabulary adds one, positions n_ctx/2 … n_ctx−2
- * scored: llama-perplexity's). KL divergence: mean over positions of KL(original ‖ candidate) from
- * full-vocabulary float logits. Top-1 agreement: share of positions where both put the same token
- * first. Intervals: 95 %, clustered by window (base/stat.h). Search, calibration and final windows
- * are disjoint. */
+ * scored: llama-perplexity's). KL divergence: mean over positions of KL(original ‖ candidate)
+ * from full-vocabulary float logits. Top-1 agreement: share of positions where both put the same
+ * token first. Intervals: 95 %, clustered by window (base/stat.h). Search, calibration and final
+ * windows are disjoint. */
 #ifndef MEASURE_MEASURE_H
 #define MEASURE_MEASURE_H
 
@@ -102,8 +102,8 @@ int measure_open(struct engine **g, struct engine_info *info, const char *path,
 int measure_importance(struct imatrix *m, struct engine *g, const struct engine_windows *w,
                        const char *dataset, const struct progress *p, struct err *e);
 /* The factors of error feedback (format/factors.h), from the same windows, written to `path`: of
- * every tensor of m that meets its inputs whole (experts do not) and whose rows blocks of 32 divide.
- * Memory: 12 bytes for the square of the columns of every distinct input. */
+ * every tensor of m that meets its inputs whole (experts do not) and whose rows blocks of 32
+ * divide. Memory: 12 bytes for the square of the columns of every distinct input. */
 int measure_factors(const char *path, const struct imatrix *m, struct engine *g,
                     const struct engine_windows *w, int threads, const struct progress *p,
                     struct err *e);

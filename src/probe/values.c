@@ -1,10 +1,10 @@
 /* One tensor encoded in memory: what a type costs it, and what a type makes of it.
  *
- * The error of a type is Σ importance·(w − decoded)² as the encoder reports it. It is needed for a
- * ratio between types only (with error feedback: the error of the output, in its units), so it is taken on SAMPLE_ELEMENTS elements at most, in rows spread
- * evenly over the tensor and so over its experts; all types see the same rows. Rows go to threads
- * in fixed bands whose sums are added in order, so the result does not depend on the number of
- * threads.
+ * The error of a type is Σ importance·(w − decoded)² as the encoder reports it. It is needed
+ * for a ratio between types only (with error feedback: the error of the output, in its units), so
+ * it is taken on SAMPLE_ELEMENTS elements at most, in rows spread evenly over the tensor and so
+ * over its experts; all types see the same rows. Rows go to threads in fixed bands whose sums are
+ * added in order, so the result does not depend on the number of threads.
  */
 #include "probe/probe_int.h"
 
@@ -207,7 +207,8 @@ struct rounding {
     struct err *errs;
 };
 
-/* Rows there and back; without feedback one at a time, because experts have weights of their own. */
+/* Rows there and back; without feedback one at a time, because experts have weights of their own.
+ */
 static int round_rows(const struct rounding *r, uint64_t row, uint64_t n, uint8_t *blocks,
                       struct err *e)
 {

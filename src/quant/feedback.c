@@ -1,16 +1,16 @@
 /* Rounding with error feedback: each column makes up for the errors of those before it.
  *
- * A weight matrix W that meets inputs x with G = Σ x xᵀ loses tr(E G Eᵀ), E = W − Q. With G = U D Uᵀ,
- * U unit upper triangular, that is Σ_j D_j |e_j + Σ_{k<j} e_k U_kj|², so column j is best rounded as
- * if it were w_j + Σ_{k<j} e_k U_kj. This is GPTQ (Frantar et al., arXiv 2210.17323) in the form of
- * LDLQ (Chee et al., arXiv 2307.13304). Blocks have scales: those are chosen by the ordinary encoder
- * for the block's targets as they stand when its first column is reached, then the levels one column
- * after the other. Where weights share codes (IQ1 to IQ3), the encoder's codes stand, and what they
- * miss goes to the blocks that follow.
+ * A weight matrix W that meets inputs x with G = Σ x xᵀ loses tr(E G Eᵀ), E = W − Q. With G
+ * = U D Uᵀ, U unit upper triangular, that is Σ_j D_j |e_j + Σ_{k<j} e_k U_kj|², so column j
+ * is best rounded as if it were w_j + Σ_{k<j} e_k U_kj. This is GPTQ (Frantar et al., arXiv
+ * 2210.17323) in the form of LDLQ (Chee et al., arXiv 2307.13304). Blocks have scales: those are
+ * chosen by the ordinary encoder for what the block will aim at, as far as earlier blocks decide
+ * it, then the levels one column after the other. Where weights share codes (IQ1 to IQ3), the
+ * encoder's codes stand, and what they miss goes to the blocks that follow.
  *
  * Sixteen rows go side by side, one in each lane of a vector; every lane does what one row alone
- * would, so bytes depend on neither processor nor number of rows. The vectors are the compiler's; it
- * splits them where registers are shorter. */
+ * would, so bytes depend on neither processor nor number of rows. The vectors are the compiler's;
+ * it splits them where registers are shorter. */
 #include <string.h>
 
 #include "base/cpu.h"
@@ -36,13 +36,14 @@ struct work {
     lane *weight, *error; // (n)
     lane target[PACK_BLOCK_MAX], low[PACK_BLOCK_MAX], step[PACK_BLOCK_MAX], inverse[PACK_BLOCK_MAX];
     uint8_t level[LANES][PACK_BLOCK_MAX];
-    float
-        values[LANES * PACK_BLOCK_MAX]; /* the targets, row after row, as the encoder wants them */
+    lane expected[PACK_BLOCK_MAX]; /* see expect */
+    /* The same, row after row, as the encoder wants them. */
+    float values[LANES * PACK_BLOCK_MAX];
     uint8_t blocks[LANES * BLOCK_BYTES_MAX]; /* one of each row */
 };
 
-/* target of columns [at, at + size) = weight + Σ_{k < at} error_k U_k. STRIP columns at a time stay
- * in registers. */
+/* target of columns [at, at + size) = weight + Σ_{k < at} error_k U_k. STRIP columns at a time
+ * stay in registers. */
 CPU_CLONES static void add_past(struct work *w, size_t at, size_t size)
 {
     const float *u = w->feedback->factor;
@@ -58,6 +59,23 @@ CPU_CLONES static void add_past(struct work *w, size_t at, size_t size)
         for (int s = 0; s < STRIP; s++)
             w->target[j + (size_t)s] = sum[s];
     }
+}
+
+/* What the block's columns will aim at when their turn comes, as far as earlier blocks decide it:
+ * the c with c U = Σ error_k U_k inside the block, on top of the weights. A column that takes up
+ * its part of the correction asks the later ones for less. */
+CPU_CLONES static void expect(struct work *w, size_t at, size_t size)
+{
+    const float *u = w->feedback->factor;
+    for (size_t j = 0; j < size; j++)
+        w->expected[j] = w->target[j] - w->weight[at + j];
+    for (size_t j = 0; at > 0 && j < size; j++) {
+        const float *row = u + (at + j) * w->n + at;
+        for (size_t i = j + 1; i < size; i++)
+            w->expected[i] -= w->expected[j] * row[i];
+    }
+    for (size_t j = 0; j < size; j++)
+        w->expected[j] += w->weight[at + j];
 }
 
 /* a where the mask is set (all bits of a lane), b elsewhere. */
@@ -166,7 +184,7 @@ static bool choose_scales(struct work *w, size_t at, size_t size)
     bool infinite = false;
     for (size_t i = 0; i < LANES; i++)
         for (size_t j = 0; j < size; j++)
-            w->values[i * size + j] = w->target[j][i];
+            w->values[i * size + j] = w->expected[j][i];
     kernel_encode(kernel_set_best(), w->type->id, w->values, w->blocks, LANES, size,
                   w->feedback->weight + at, NULL, &infinite);
     if (w->pack)
@@ -182,6 +200,7 @@ static bool encode_lanes(struct work *w, uint8_t *const *dst)
     for (size_t at = 0; at < w->n; at += size) {
         lane squared = {0}, missed = {0};
         add_past(w, at, size);
+        expect(w, at, size);
         if (!choose_scales(w, at, size))
             return false;
         round_block(w, at, size, &squared, &missed);

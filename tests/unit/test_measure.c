@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "base/stat.h"
+#include "format/factors.h"
 #include "measure/measure.h"
 #include "sample_fixture.h"
 
@@ -358,6 +359,52 @@ static void test_importance(void **state)
     xfree(path);
 }
 
+/* Factors of the sample's inputs: shared where inputs are, and the same for any number of threads.
+ */
+static void test_factors(void **state)
+{
+    struct corpus c;
+    struct imatrix m = {0};
+    struct factors f;
+    struct err e = {0};
+    char *path[2] = {fixture_path("one.factors"), fixture_path("two.factors")}, sha256[2][65];
+    (void)state;
+    for (int threads = 1; threads <= 2; threads++) {
+        const struct measure_options some = {.threads = threads, .gpu_layers = -1};
+        struct engine *g;
+        assert_int_equal(measure_open(&g, NULL, f32, ENGINE_FILE, N_CTX, 0, true, &some, &e), 0);
+        assert_int_equal(corpus_from_file(&c, g, text_path, N_CTX, 4, &e), 0);
+        struct engine_windows w = corpus_slice(&c, 0, 4);
+        if (threads == 1)
+            assert_int_equal(measure_importance(&m, g, &w, "text.txt", NULL, &e), 0);
+        if (measure_factors(path[threads - 1], &m, g, &w, threads, NULL, &e))
+            fail_msg("%s", e.message);
+        engine_stop(g);
+        corpus_release(&c);
+        assert_int_equal(factors_open(&f, path[threads - 1], &e), 0);
+        memcpy(sha256[threads - 1], f.sha256, 65);
+        if (threads == 1)
+            factors_close(&f);
+    }
+    assert_string_equal(sha256[0], sha256[1]);
+    assert_int_equal(f.n, 57);
+    const struct factors_entry *q = factors_find(&f, "blk.3.attn_q.weight"),
+                               *k = factors_find(&f, "blk.3.attn_k.weight"),
+                               *down = factors_find(&f, "blk.3.ffn_down.weight");
+    assert_ptr_equal(q->factor, k->factor);
+    assert_ptr_not_equal(q->factor, factors_find(&f, "blk.4.attn_q.weight")->factor);
+    assert_int_equal(down->n, 768);
+    for (uint64_t i = 0; i < down->n; i++)
+        assert_true(down->weight[i] > 0 && isfinite(down->weight[i]));
+    /* The last column has nothing after it: what is left of it is its mean square, damped. */
+    float last = imatrix_find(&m, "blk.3.ffn_down.weight")->values[767];
+    assert_true(down->weight[767] > last && down->weight[767] < last * 3);
+    factors_close(&f);
+    imatrix_release(&m);
+    xfree(path[0]);
+    xfree(path[1]);
+}
+
 /* ---- JSON
  * --------------------------------------------------------------------------------------- */
 
@@ -463,6 +510,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_pieces_are_the_whole),
         cmocka_unit_test(test_speed),
         cmocka_unit_test(test_importance),
+        cmocka_unit_test(test_factors),
         cmocka_unit_test(test_json_round_trip),
         cmocka_unit_test(test_json_of_what_was_not_measured),
         cmocka_unit_test(test_bad_json),

@@ -8,3 +8,8 @@ sintra quantize sample -q -o q.gguf --type iq2_m --imatrix a.imatrix | head -n 1
 seq 1 1000 >numbers.txt
 sintra calibrate sample -t 1 -q -o n.imatrix --corpus numbers.txt | tail -n 1
 ls
+sintra calibrate sample -t 1 -q -o a.imatrix --tokens 512 --factors a.factors >/dev/null
+sintra quantize sample -q -o fed.gguf --type q3_k_m --imatrix a.imatrix --factors a.factors | head -n 1
+sintra quantize sample -q -o none.gguf --type q3_k_m --imatrix a.imatrix --factors a.imatrix
+echo "exit $?"
+ls *.gguf
