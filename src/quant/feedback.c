@@ -79,9 +79,9 @@ CPU_CLONES static void expect(struct work *w, size_t at, size_t size)
 }
 
 /* a where the mask is set (all bits of a lane), b elsewhere. */
-static inline void choose(lane_int mask, const lane *a, const lane *b, lane *out)
+static inline void choose(const lane_int *mask, const lane *a, const lane *b, lane *out)
 {
-    *out = (lane)(((lane_int)*a & mask) | ((lane_int)*b & ~mask));
+    *out = (lane)(((lane_int)*a & *mask) | ((lane_int)*b & ~*mask));
 }
 
 /* The nearest even level to each target. Adding and taking away 1.5·2²³ leaves integers, ties to
@@ -91,8 +91,10 @@ static inline void nearest_even(const struct work *w, size_t j, lane *level, lan
     const float magic = 12582912.0f;
     lane zero = {0}, top = zero + (float)(w->pack->levels - 1);
     lane x = (w->target[j] - w->low[j]) * w->inverse[j];
-    choose(x > zero, &x, &zero, &x);
-    choose(x < top, &x, &top, &x);
+    lane_int above = x > zero;
+    choose(&above, &x, &zero, &x);
+    lane_int below = x < top;
+    choose(&below, &x, &top, &x);
     x = (x + magic) - magic;
     *level = x;
     *value = w->low[j] + w->step[j] * x;
