@@ -2,22 +2,28 @@
  * memory.
  *
  *   scaling [THREADS]           (default 2)
- * CSV: what,importance,one_thread,threads,scaling — weights/s (or turns/s, bytes/s), and the
- * quotient over THREADS. One turn of everything on one thread, then on all, ROUNDS times, best of
- * each: wall time, so run it on an idle machine. The encoders without a search are bound by memory:
- * the last column of their "bytes" lines compares bytes read and written with what the reading loop
- * moves on the same threads. */
-#include <math.h>
+ * CSV: what,importance,one_thread,threads,wall,processor,of_computing
+ *   one_thread, threads  weights/s (turns/s, bytes/s) of processor time, the threads' added up
+ *   wall                 time of one thread's work on one thread over that of THREADS threads that
+ *                        do as much each: 1 is perfect
+ *   processor            the same in processor time: what is left is caches, memory and clocks,
+ *                        without what other programs took
+ *   of_computing         wall over the computing loop's of the same round
+ * In every round each case runs on one thread and on all, right after the computing loop did the
+ * same; medians of ROUNDS. bench/bandwidth says how near to memory the encoders without a search
+ * come. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "base/stat.h"
 #include "quant/quant.h"
 
-enum { COLUMNS = 4096, ROWS = 8192, ROUNDS = 3, THREADS_MAX = 16, TURNS = 100000000 };
+enum { COLUMNS = 4096, ROWS = 8192, ROUNDS = 5, THREADS_MAX = 16, TURNS = 100000000 };
 
 struct task {
     enum dtype type;
@@ -65,33 +71,71 @@ static void *read_memory(void *ud)
     return NULL;
 }
 
-static double seconds(void *(*work)(void *), struct task *tasks, int threads)
+struct job {
+    void *(*work)(void *);
+    struct task *task;
+    double cpu; /* seconds of processor time that it took */
+};
+
+static double cpu_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static void *timed(void *ud)
+{
+    struct job *j = ud;
+    double t0 = cpu_seconds();
+    j->work(j->task);
+    j->cpu = cpu_seconds() - t0;
+    return NULL;
+}
+
+struct times {
+    double wall, rate; /* seconds; jobs per second of processor time, added up */
+};
+
+static struct times run(void *(*work)(void *), struct task *tasks, int threads)
 {
     pthread_t id[THREADS_MAX];
+    struct job jobs[THREADS_MAX];
+    struct times t = {.rate = 0};
     double start = clock_seconds();
-    for (int i = 0; i < threads; i++)
-        pthread_create(&id[i], NULL, work, &tasks[i]);
-    for (int i = 0; i < threads; i++)
-        pthread_join(id[i], NULL);
-    return clock_seconds() - start;
-}
-
-/* Best time on one thread and on all, in alternation. */
-static void time_both(void *(*work)(void *), struct task *tasks, int threads, double best[2])
-{
-    best[0] = best[1] = INFINITY;
-    for (int i = 0; i < ROUNDS; i++) {
-        best[0] = fmin(best[0], seconds(work, tasks, 1));
-        best[1] = fmin(best[1], seconds(work, tasks, threads));
+    for (int i = 0; i < threads; i++) {
+        jobs[i] = (struct job){.work = work, .task = &tasks[i]};
+        if (pthread_create(&id[i], NULL, timed, &jobs[i]) != 0)
+            abort();
     }
+    for (int i = 0; i < threads; i++) {
+        pthread_join(id[i], NULL);
+        t.rate += 1 / jobs[i].cpu;
+    }
+    t.wall = clock_seconds() - start;
+    return t;
 }
 
-static double report(const char *what, int important, double work, int threads, const double *best)
+/* One line; returns the median rate on all threads. */
+static double report(const char *what, int important, void *(*work)(void *), struct task *tasks,
+                     int threads, double amount)
 {
-    printf("%s,%d,%.4g,%.4g,%.3f\n", what, important, work / best[0], threads * work / best[1],
-           best[0] / best[1]);
+    double one[ROUNDS], all[ROUNDS], wall[ROUNDS], processor[ROUNDS], of[ROUNDS];
+    for (int i = 0; i < ROUNDS; i++) {
+        struct times c1 = run(compute, tasks, 1), cn = run(compute, tasks, threads);
+        struct times w1 = run(work, tasks, 1), wn = run(work, tasks, threads);
+        one[i] = w1.rate;
+        all[i] = wn.rate;
+        wall[i] = w1.wall / wn.wall;
+        processor[i] = wn.rate / w1.rate / threads;
+        of[i] = wall[i] / (c1.wall / cn.wall);
+    }
+    double rate = stat_median(all, ROUNDS) * amount;
+    printf("%s,%d,%.4g,%.4g,%.3f,%.3f,%.3f\n", what, important, stat_median(one, ROUNDS) * amount,
+           rate, stat_median(wall, ROUNDS), stat_median(processor, ROUNDS),
+           stat_median(of, ROUNDS));
     fflush(stdout);
-    return threads * work / best[1];
+    return rate;
 }
 
 int main(int argc, char **argv)
@@ -106,7 +150,6 @@ int main(int argc, char **argv)
     struct task tasks[THREADS_MAX];
     float q[COLUMNS];
     struct rng g;
-    double best[2];
     if (threads < 1 || threads > THREADS_MAX)
         return 2;
     rng_seed(&g, 1);
@@ -122,25 +165,17 @@ int main(int argc, char **argv)
             x[i] = (float)(0.02 * rng_normal(&g));
         tasks[k] = (struct task){.x = x, .out = out, .turns = TURNS, .repeat = 2};
     }
-    printf("what,importance,one_thread,threads,scaling\n");
-    time_both(compute, tasks, threads, best);
-    report("multiplications", 0, TURNS, threads, best);
-    time_both(read_memory, tasks, threads, best);
-    double bandwidth = report("bytes read", 0, 2.0 * (double)n * 4, threads, best);
+    printf("what,importance,one_thread,threads,wall,processor,of_computing\n");
+    report("multiplications", 0, compute, tasks, threads, TURNS);
+    report("bytes read", 0, read_memory, tasks, threads, 2.0 * (double)n * 4);
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
-        const struct dtype_info *info = dtype_info(cases[c].type);
-        double bytes = (double)n * (4 + (double)info->bytes / info->block);
         for (int k = 0; k < threads; k++) {
             tasks[k].type = cases[c].type;
             tasks[k].q = cases[c].important ? q : NULL;
             tasks[k].repeat = cases[c].repeat;
         }
-        time_both(encode, tasks, threads, best);
-        report(info->name, cases[c].important, (double)n * cases[c].repeat, threads, best);
-        if (!cases[c].important)
-            printf("# %s moves %.1f GB/s, %.0f %% of the reading loop's\n", info->name,
-                   threads * bytes * cases[c].repeat / best[1] * 1e-9,
-                   100 * threads * bytes * cases[c].repeat / best[1] / bandwidth);
+        report(dtype_name(cases[c].type), cases[c].important, encode, tasks, threads,
+               (double)n * cases[c].repeat);
     }
     return 0;
 }
