@@ -8,8 +8,8 @@ chmod -R u+w hub
 # More than two chunks, each of which another connection fetches.
 for i in 1 2 3; do cat "$SINTRA_ROOT"/models/sample/model.safetensors; done >>hub/acme/big/model.safetensors
 total=$(stat -c %s hub/acme/big/model.safetensors)
-arrived() { # arrived BYTES: has the partial file so much?
-    have=$(du -k "$cache"/models--acme--big/blobs/*.sintra.incomplete 2>/dev/null | cut -f1)
+arrived() { # arrived KIB: has the large partial file so much?
+    have=$(du -k "$cache"/models--acme--big/blobs/*.sintra.incomplete 2>/dev/null | cut -f1 | sort -n | tail -n 1)
     [ "${have:-0}" -ge "$1" ]
 }
 wait_for() {
