@@ -306,8 +306,8 @@ static int emit(struct binding *b, const struct arch_tensor *row, long layer,
 {
     struct model_tensor t = {.name = with_numbers(&b->m->arena, row->gguf, layer, 0),
                              .dtype = whole->dtype};
-    struct model_part *parts =
-        arena_alloc(&b->m->arena, (count ? count : 1) * EXPR_PIECES_MAX * sizeof *parts);
+    struct model_part *parts = arena_alloc(
+        &b->m->arena, (count ? count : 1) * (row->view ? EXPR_PIECES_MAX : 1) * sizeof *parts);
     struct model_source source = {.parts = parts, .math = row->math};
     struct expr x = {.c = b->c, .layer = layer};
     uint64_t elements = 0, wanted;
