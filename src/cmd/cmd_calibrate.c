@@ -74,7 +74,7 @@ static int calibrate_original(struct cmd_context *c, const struct cmd_args *a,
     struct engine_windows all = corpus_slice(&text, 0, text.n_windows);
     if (measure_importance(&matrix, g, &all, text.source, c->progress, e) ||
         imatrix_write(&matrix, cmd_text(a, "output"), e) ||
-        (factors && measure_factors(factors, &matrix, g, &all, options.threads, c->progress, e)))
+        (factors && measure_factors(factors, &matrix, g, &all, &options, e)))
         goto out;
     *result = calibrate_json_new(a, &matrix, &text, clock_seconds() - began);
     rc = 0;

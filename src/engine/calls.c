@@ -463,42 +463,53 @@ void engine_grams_free(struct engine_grams *grams)
     *grams = (struct engine_grams){0};
 }
 
-/* Items point into the worker's memory file, whose size must be what they need together. */
-static int read_grams(const json_t *answer, int fd, size_t n_names, struct engine_grams *out,
-                      struct err *e)
+static int read_gram_items(const json_t *answer, size_t n_names, struct engine_grams *out,
+                           struct err *e)
 {
     const json_t *list = json_object_get(answer, "grams");
-    struct stat st;
-    uint64_t need = 0;
-    if (fd < 0 || fstat(fd, &st) < 0 || st.st_size <= 0 || json_array_size(list) != n_names)
+    if (json_array_size(list) != n_names)
         return err_set(e, ERR_CHILD, NULL, "the worker sent no usable Gram matrices");
-    out->items = xcalloc(n_names, sizeof(*out->items));
+    out->items = xcalloc(n_names + 1, sizeof(*out->items));
     out->n = n_names;
+    for (size_t i = 0; i < n_names; i++) {
+        struct engine_gram *g = &out->items[i];
+        uint64_t cells;
+        g->n = answer_u64(json_array_get(list, i), "n");
+        g->owner = (size_t)answer_u64(json_array_get(list, i), "owner");
+        if (g->owner >= n_names || !num_mul_u64(g->n, g->n, &cells))
+            return err_set(e, ERR_CHILD, NULL, "the worker's Gram matrices have impossible sizes");
+    }
+    return 0;
+}
+
+/* Points the items into the worker's memory file, which must be long enough for them. */
+static int read_gram_sums(int fd, struct engine_grams *out, struct err *e)
+{
+    struct stat st;
+    uint64_t taken = 0;
+    if (fd < 0 || fstat(fd, &st) < 0 || st.st_size <= 0)
+        return err_set(e, ERR_CHILD, NULL, "the worker sent no Gram matrices");
     out->bytes = (size_t)st.st_size;
     out->memory = mmap(NULL, out->bytes, PROT_READ, MAP_PRIVATE, fd, 0);
     if (out->memory == MAP_FAILED) {
         out->memory = NULL;
         return err_set_errno(e, errno, NULL, "cannot map the worker's Gram matrices");
     }
-    for (size_t i = 0; i < n_names; i++) {
+    for (size_t i = 0; i < out->n; i++) {
         struct engine_gram *g = &out->items[i];
-        uint64_t cells = 0;
-        g->n = answer_u64(json_array_get(list, i), "n");
-        g->owner = (size_t)answer_u64(json_array_get(list, i), "owner");
-        if (g->owner >= n_names || (g->n > 0 && !num_mul_u64(g->n, g->n, &cells)))
-            return err_set(e, ERR_CHILD, NULL, "the worker's Gram matrices have impossible sizes");
         if (g->n == 0 || g->owner != i)
             continue;
-        if (cells > out->bytes / sizeof(float) - need)
+        if (g->n * g->n > out->bytes / sizeof(float) - taken)
             return err_set(e, ERR_CHILD, NULL, "the worker's Gram matrices end early");
-        g->sum = (const float *)out->memory + need;
-        need += cells;
+        g->sum = (const float *)out->memory + taken;
+        taken += g->n * g->n;
     }
     return 0;
 }
 
-int engine_gram(struct engine *g, const struct engine_windows *w, const char *const *names,
-                size_t n_names, struct engine_grams *out, const struct progress *p, struct err *e)
+static int ask_grams(struct engine *g, const struct engine_windows *w, const char *const *names,
+                     size_t n_names, bool sums, struct engine_grams *out, const struct progress *p,
+                     struct err *e)
 {
     struct engine_call call = {.doing = "correlating activations", .progress = p};
     struct engine_share in = {.fd = -1};
@@ -509,6 +520,7 @@ int engine_gram(struct engine *g, const struct engine_windows *w, const char *co
         json_array_append_new(list, json_string(names[i]));
     json_t *request = windows_request("gram", w);
     json_object_set_new(request, "names", list);
+    json_object_set_new(request, "sums", json_boolean(sums));
     if (!g->model)
         err_set(e, ERR_BUG, NULL, "no model is loaded");
     else if (share_windows(g, w, &in, e) == 0) {
@@ -516,7 +528,9 @@ int engine_gram(struct engine *g, const struct engine_windows *w, const char *co
         request = NULL;
     }
     if (rc == 0)
-        rc = read_grams(answer, fd, n_names, out, e);
+        rc = read_gram_items(answer, n_names, out, e);
+    if (rc == 0 && sums)
+        rc = read_gram_sums(fd, out, e);
     if (rc)
         engine_grams_free(out);
     if (fd >= 0)
@@ -525,6 +539,18 @@ int engine_gram(struct engine *g, const struct engine_windows *w, const char *co
     json_decref(answer);
     engine_share_close(&in);
     return rc;
+}
+
+int engine_gram(struct engine *g, const struct engine_windows *w, const char *const *names,
+                size_t n_names, struct engine_grams *out, const struct progress *p, struct err *e)
+{
+    return ask_grams(g, w, names, n_names, true, out, p, e);
+}
+
+int engine_gram_owners(struct engine *g, const struct engine_windows *w, const char *const *names,
+                       size_t n_names, struct engine_grams *out, struct err *e)
+{
+    return ask_grams(g, w, names, n_names, false, out, NULL, e);
 }
 
 /* ---- weights --------------------------------------------------------------------------------- */

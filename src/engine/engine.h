@@ -157,6 +157,9 @@ struct engine_grams {
 };
 int engine_gram(struct engine *g, const struct engine_windows *w, const char *const *names,
                 size_t n_names, struct engine_grams *out, const struct progress *p, struct err *e);
+/* The same from the first window and without sums: who shares with whom, and how large it is. */
+int engine_gram_owners(struct engine *g, const struct engine_windows *w, const char *const *names,
+                       size_t n_names, struct engine_grams *out, struct err *e);
 void engine_grams_free(struct engine_grams *grams);
 
 /* ENGINE_FLOAT only: replace all values of one weight tensor / put the original back. */

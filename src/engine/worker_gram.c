@@ -166,6 +166,19 @@ bool gram_wants(const struct gram_set *s, const char *weight)
     return map_get_str(&s->by_name, weight, &index);
 }
 
+static void meet(struct worker *w, size_t index, const struct ggml_tensor *x, const char *data)
+{
+    struct gram_set *s = w->grams;
+    struct gram *g = &s->items[index];
+    if (s->learning) {
+        learn(s, index, x, data);
+    } else if (g->sum && !s->error[0] && !add_gram(g, x, data)) {
+        pthread_mutex_lock(&w->lock);
+        complain(s, "activations that meet %s differ too much between windows", g->name);
+        pthread_mutex_unlock(&w->lock);
+    }
+}
+
 /* Called side by side by the lanes, but for the first window. */
 void gram_meet(struct worker *w, const char *weight, const struct ggml_tensor *x)
 {
@@ -173,23 +186,18 @@ void gram_meet(struct worker *w, const char *weight, const struct ggml_tensor *x
     uint64_t index;
     if (!map_get_str(&s->by_name, weight, &index))
         return;
-    if (x->nb[0] != sizeof(float) || x->ne[2] != 1 || x->ne[3] != 1 ||
-        (x->buffer && !ggml_backend_buffer_is_host(x->buffer))) {
-        complain(s, "%s is multiplied where its inputs cannot be read", weight);
+    if (x->nb[0] != sizeof(float) || x->ne[2] != 1 || x->ne[3] != 1) {
+        complain(s, "%s is multiplied in a way that has no Gram matrix", weight);
         return;
     }
-    struct gram *g = &s->items[index];
-    if (s->learning) {
-        learn(s, (size_t)index, x, x->data);
+    if (!x->buffer || ggml_backend_buffer_is_host(x->buffer)) {
+        meet(w, (size_t)index, x, x->data);
         return;
     }
-    if (!g->sum || s->error[0])
-        return;
-    if (!add_gram(g, x, x->data)) {
-        pthread_mutex_lock(&w->lock);
-        complain(s, "activations that meet %s differ too much between windows", weight);
-        pthread_mutex_unlock(&w->lock);
-    }
+    char *copy = xmalloc(ggml_nbytes(x));
+    ggml_backend_tensor_get(x, copy, 0, ggml_nbytes(x));
+    meet(w, (size_t)index, x, copy);
+    xfree(copy);
 }
 
 /* ---- request and answer ---------------------------------------------------------------------- */
@@ -223,6 +231,8 @@ static int write_answer(const struct gram_set *s, json_t *answer, int *fd, struc
             list, json_pack("{s:I, s:I}", "n", (json_int_t)g->n, "owner", (json_int_t)g->owner));
     }
     size_t bytes = (size_t)floats * sizeof(float);
+    if (s->learning)
+        return 0;
     if (floats == 0)
         return err_set(e, ERR_INPUT, NULL, "the model multiplies none of the tensors asked for");
     if (fs_memfd("grams", bytes, fd, &data, e))
@@ -237,7 +247,7 @@ static int write_answer(const struct gram_set *s, json_t *answer, int *fd, struc
     return 0;
 }
 
-static int run(struct worker *w, const struct engine_windows *windows, struct err *e)
+static int run(struct worker *w, const struct engine_windows *windows, bool sums, struct err *e)
 {
     struct gram_set *s = w->grams;
     struct engine_windows first = *windows;
@@ -246,8 +256,8 @@ static int run(struct worker *w, const struct engine_windows *windows, struct er
     s->learning = true;
     if (worker_run_collecting(w, &first, e))
         return -1;
-    s->learning = false;
-    if (!s->error[0] && (make_sums(s, e) || worker_run_collecting(w, windows, e)))
+    s->learning = !sums;
+    if (sums && !s->error[0] && (make_sums(s, e) || worker_run_collecting(w, windows, e)))
         return -1;
     return s->error[0]
                ? err_set(e, ERR_INPUT, "the model is damaged or of an unknown kind", "%s", s->error)
@@ -261,7 +271,7 @@ int worker_gram(struct worker *w, const json_t *request, json_t *answer, int *fd
     if (worker_windows(w, request, &windows, e) || read_names(&set, request, e))
         return -1;
     w->grams = &set;
-    int rc = run(w, &windows, e);
+    int rc = run(w, &windows, json_opt_bool(request, "sums", true), e);
     w->grams = NULL;
     if (rc == 0)
         rc = write_answer(&set, answer, fd, e);

@@ -19,6 +19,7 @@
 #include "base/banned.h"
 
 static const double damping = 0.01;
+enum { SUM_BYTES = 12 }; /* of one cell while it is made, in the worker and on the way here */
 
 /* Σ a_k b_k in one fixed order of eight partial sums. */
 static double dot(const double *a, const double *b, size_t n)
@@ -56,17 +57,19 @@ static void decompose(double *r, size_t n)
     }
 }
 
+/* One pass over the text: the Gram matrices of some owners. */
 struct making {
-    const struct engine_grams *grams;
-    struct factors_writer writer;
+    const struct engine_grams *grams; /* of this pass */
+    const size_t *index;              /* (grams->n) their places in the file */
+    struct factors_writer *writer;
     double tokens;
     atomic_bool failed;
     struct err error; /* of who set it */
 };
 
-static int make_one(struct making *m, size_t index, struct err *e)
+static int make_one(struct making *m, size_t item, struct err *e)
 {
-    const struct engine_gram *g = &m->grams->items[index];
+    const struct engine_gram *g = &m->grams->items[item];
     size_t n = (size_t)g->n;
     double *r = big_alloc(n * n * sizeof *r, "a factor", e), mean = 0;
     float *factor = r ? big_alloc((n * n + n) * sizeof *factor, "a factor", e) : NULL;
@@ -84,7 +87,7 @@ static int make_one(struct making *m, size_t index, struct err *e)
                 factor[i * n + j] = (float)(r[i * n + j] / pivot);
             factor[n * n + j] = (float)(pivot * pivot);
         }
-        rc = factors_writer_put(&m->writer, index, factor, factor + n * n, e);
+        rc = factors_writer_put(m->writer, m->index[item], factor, factor + n * n, e);
     }
     if (r)
         big_free(r, n * n * sizeof *r);
@@ -93,32 +96,28 @@ static int make_one(struct making *m, size_t index, struct err *e)
     return rc;
 }
 
-static int make_item(void *ud, size_t index, int worker)
+static int make_item(void *ud, size_t item, int worker)
 {
     struct making *m = ud;
     struct err e = {0};
-    const struct engine_gram *g = &m->grams->items[index];
     (void)worker;
-    if (g->n == 0 || g->owner != index)
-        return 0;
-    if (stop_check(&e) == 0 && make_one(m, index, &e) == 0)
+    if (stop_check(&e) == 0 && make_one(m, item, &e) == 0)
         return 0;
     if (!atomic_exchange(&m->failed, true))
         m->error = e;
     return -1;
 }
 
-/* Only tensors that were met; owners keep their place. */
-static int open_writer(struct making *m, const char *path, const char *const *names, struct err *e)
+static int open_writer(struct factors_writer *w, const char *path, const struct engine_grams *all,
+                       const char *const *names, struct err *e)
 {
-    size_t n = m->grams->n;
-    size_t *owner = xcalloc(n + 1, sizeof *owner);
-    uint64_t *columns = xcalloc(n + 1, sizeof *columns);
-    for (size_t i = 0; i < n; i++) {
-        owner[i] = m->grams->items[i].owner;
-        columns[i] = m->grams->items[i].n;
+    size_t *owner = xcalloc(all->n + 1, sizeof *owner);
+    uint64_t *columns = xcalloc(all->n + 1, sizeof *columns);
+    for (size_t i = 0; i < all->n; i++) {
+        owner[i] = all->items[i].owner;
+        columns[i] = all->items[i].n;
     }
-    int rc = factors_writer_open(&m->writer, path, names, owner, columns, n, e);
+    int rc = factors_writer_open(w, path, names, owner, columns, all->n, e);
     xfree(owner);
     xfree(columns);
     return rc;
@@ -143,29 +142,93 @@ static int all_met(const struct engine_grams *g, const char *const *names, struc
     return 0;
 }
 
-int measure_factors(const char *path, const struct imatrix *matrix, struct engine *g,
-                    const struct engine_windows *w, int threads, const struct progress *p,
-                    struct err *e)
+struct passes {
+    struct engine *engine;
+    const struct engine_windows *windows;
+    const char *const *names;
+    const struct engine_grams *all; /* owners of everything, without sums */
+    struct factors_writer writer;
+    int threads;
+    const struct progress *progress;
+};
+
+static int make_pass(struct passes *p, const size_t *index, size_t n, struct err *e)
 {
-    struct engine_grams grams = {0};
-    size_t n;
-    const char **names = names_of(matrix, &n);
-    struct making m = {.grams = &grams, .tokens = (double)w->n_windows * (double)w->n_ctx};
-    int rc = engine_gram(g, w, names, n, &grams, p, e);
-    if (rc == 0)
-        rc = all_met(&grams, names, e);
-    if (rc == 0)
-        rc = open_writer(&m, path, names, e);
+    const char **names = xcalloc(n + 1, sizeof(*names));
+    struct engine_grams grams;
+    for (size_t i = 0; i < n; i++)
+        names[i] = p->names[index[i]];
+    int rc = engine_gram(p->engine, p->windows, names, n, &grams, p->progress, e);
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        if (grams.items[i].n != p->all->items[index[i]].n || !grams.items[i].sum)
+            rc = err_set(e, ERR_CHILD, NULL, "the inputs of %s changed between passes", names[i]);
     if (rc == 0) {
-        rc = thread_parallel_for(threads, n, make_item, &m);
-        if (rc == 0) {
-            rc = factors_writer_commit(&m.writer, e);
-        } else {
-            factors_writer_abort(&m.writer);
+        struct making m = {.grams = &grams,
+                           .index = index,
+                           .writer = &p->writer,
+                           .tokens = (double)p->windows->n_windows * p->windows->n_ctx};
+        rc = thread_parallel_for(p->threads, n, make_item, &m);
+        if (rc != 0)
             *e = m.error;
-        }
     }
     engine_grams_free(&grams);
+    xfree(names);
+    return rc;
+}
+
+/* Owners in order, as many at a time as memory allows, at least one. */
+static int make_all(struct passes *p, uint64_t memory_max, struct err *e)
+{
+    size_t *index = xcalloc(p->all->n + 1, sizeof(*index)), n = 0;
+    uint64_t bytes = 0;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < p->all->n; i++) {
+        const struct engine_gram *g = &p->all->items[i];
+        if (g->owner != i)
+            continue;
+        uint64_t own = g->n * g->n * SUM_BYTES;
+        if (n > 0 && memory_max > 0 && bytes + own > memory_max) {
+            rc = make_pass(p, index, n, e);
+            n = 0;
+            bytes = 0;
+        }
+        index[n++] = i;
+        bytes += own;
+    }
+    if (rc == 0 && n > 0)
+        rc = make_pass(p, index, n, e);
+    xfree(index);
+    return rc;
+}
+
+int measure_factors(const char *path, const struct imatrix *matrix, struct engine *g,
+                    const struct engine_windows *w, const struct measure_options *o, struct err *e)
+{
+    struct engine_grams all = {0};
+    size_t n;
+    const char **names = names_of(matrix, &n);
+    struct passes p = {.engine = g,
+                       .windows = w,
+                       .names = names,
+                       .all = &all,
+                       .threads = o->threads,
+                       .progress = o->progress};
+    int rc = n > 0 ? engine_gram_owners(g, w, names, n, &all, e)
+                   : err_set(e, ERR_UNSUPPORTED, NULL,
+                             "no tensor of the importance matrix meets its inputs whole, in rows "
+                             "that blocks of 32 divide");
+    if (rc == 0)
+        rc = all_met(&all, names, e);
+    if (rc == 0)
+        rc = open_writer(&p.writer, path, &all, names, e);
+    if (rc == 0) {
+        rc = make_all(&p, o->memory_bytes_max / 4, e);
+        if (rc == 0)
+            rc = factors_writer_commit(&p.writer, e);
+        else
+            factors_writer_abort(&p.writer);
+    }
+    engine_grams_free(&all);
     xfree(names);
     return rc;
 }

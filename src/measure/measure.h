@@ -103,9 +103,9 @@ int measure_importance(struct imatrix *m, struct engine *g, const struct engine_
                        const char *dataset, const struct progress *p, struct err *e);
 /* The factors of error feedback (format/factors.h), from the same windows, written to `path`: of
  * every tensor of m that meets its inputs whole (experts do not) and whose rows blocks of 32
- * divide. Memory: 12 bytes for the square of the columns of every distinct input. */
+ * divide. Memory: 12 bytes for the square of the columns of every distinct input; where that is
+ * more than a quarter of o->memory_bytes_max, in several passes over the text. */
 int measure_factors(const char *path, const struct imatrix *m, struct engine *g,
-                    const struct engine_windows *w, int threads, const struct progress *p,
-                    struct err *e);
+                    const struct engine_windows *w, const struct measure_options *o, struct err *e);
 
 #endif

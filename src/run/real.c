@@ -246,10 +246,12 @@ static int make_factors(struct run *r, struct real *w, struct err *e)
     char key[65];
     text_key(&w->text, TEXT_CALIBRATION, key);
     char *path = xasprintf("%s/factors-%.16s.gguf", r->cache, key);
+    struct measure_options o;
     int rc = 0;
+    options(r, &o);
     if (!fs_exists(path))
-        rc = measure_factors(path, &r->imatrix, w->engine, &w->text.part[TEXT_CALIBRATION].w,
-                             r->set.threads, &r->stages.progress, e);
+        rc =
+            measure_factors(path, &r->imatrix, w->engine, &w->text.part[TEXT_CALIBRATION].w, &o, e);
     if (rc == 0)
         rc = factors_open(&r->factors, path, e);
     r->have_factors = rc == 0;

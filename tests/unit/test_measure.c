@@ -370,14 +370,15 @@ static void test_factors(void **state)
     char *path[2] = {fixture_path("one.factors"), fixture_path("two.factors")}, sha256[2][65];
     (void)state;
     for (int threads = 1; threads <= 2; threads++) {
-        const struct measure_options some = {.threads = threads, .gpu_layers = -1};
+        struct measure_options some = {.threads = threads, .gpu_layers = -1};
         struct engine *g;
         assert_int_equal(measure_open(&g, NULL, f32, ENGINE_FILE, N_CTX, 0, true, &some, &e), 0);
+        some.memory_bytes_max = threads == 2 ? 64 << 20 : 0; /* several passes over the text */
         assert_int_equal(corpus_from_file(&c, g, text_path, N_CTX, 4, &e), 0);
         struct engine_windows w = corpus_slice(&c, 0, 4);
         if (threads == 1)
             assert_int_equal(measure_importance(&m, g, &w, "text.txt", NULL, &e), 0);
-        if (measure_factors(path[threads - 1], &m, g, &w, threads, NULL, &e))
+        if (measure_factors(path[threads - 1], &m, g, &w, &some, &e))
             fail_msg("%s", e.message);
         engine_stop(g);
         corpus_release(&c);
