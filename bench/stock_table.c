@@ -1,13 +1,12 @@
 /* Stock mixes and finished files beside each other on one text; CSV on stdout.
  *
  *   stock_table MODEL TEXT [--imatrix FILE] [--result FILE.gguf]... [--mixes A,B,...] [--windows N]
- *               [--threads N] [--scratch DIR]
+ *               [--threads N] [--scratch DIR] [--no-speed]
  *
  * Every mix is baked from MODEL with the importance matrix (as users of llama-quantize do; results
  * of `sintra optimize` come with theirs), then all files are scored on the same windows of TEXT
  * against the original in F32 and timed one after another. `difference` and its 95 % interval are
- * the paired difference of KL to the last --result that is at least as large as the mix's file,
- * over windows. */
+ * the paired difference of KL to the --result nearest in size, over windows. */
 #include <getopt.h>
 #include <math.h>
 #include <stdio.h>
@@ -29,6 +28,7 @@ struct options {
     const char *results[FILES_MAX];
     size_t n_results, windows;
     int threads;
+    bool speed;
 };
 
 struct row {
@@ -109,11 +109,18 @@ static void add(struct bench *b, const char *name, const char *path)
     uint32_t context = b->windows.n_ctx;
     snprintf(r->name, sizeof(r->name), "%s", name);
     if (fs_size(path, &r->bytes, &e) != 0 ||
-        measure_quality(&r->score, path, &b->windows, &b->reference, &b->measure, &e) != 0 ||
+        measure_quality(&r->score, path, &b->windows, &b->reference, &b->measure, &e) != 0)
+        die(path, &e);
+    if (b->o.speed &&
         measure_speed(&r->score, path, context, (int)context / 2, 64, 5, 20, &b->measure, &e) != 0)
         die(path, &e);
     r->per_window = r->score.positions / r->score.windows;
     fprintf(stderr, "%s\n", name);
+}
+
+static uint64_t apart(const struct row *a, const struct row *b)
+{
+    return a->bytes > b->bytes ? a->bytes - b->bytes : b->bytes - a->bytes;
 }
 
 /* The result that this row is compared with, or NULL. */
@@ -121,7 +128,7 @@ static const struct row *rival(const struct bench *b, const struct row *r)
 {
     const struct row *found = NULL;
     for (size_t i = 0; i < b->o.n_results; i++)
-        if (&b->rows[i] != r && b->rows[i].bytes >= r->bytes)
+        if (!found || apart(&b->rows[i], r) < apart(found, r))
             found = &b->rows[i];
     return found;
 }
@@ -148,16 +155,14 @@ static void print(const struct bench *b, const struct row *r)
 static void parse(struct options *o, int argc, char **argv)
 {
     static const struct option longs[] = {
-        {"imatrix", 1, NULL, 'i'},
-        {"result", 1, NULL, 'r'},
-        {"mixes", 1, NULL, 'm'},
-        {"windows", 1, NULL, 'w'},
-        {"threads", 1, NULL, 'j'},
-        {"scratch", 1, NULL, 's'},
-        {0},
+        {"imatrix", 1, NULL, 'i'},  {"result", 1, NULL, 'r'},
+        {"mixes", 1, NULL, 'm'},    {"windows", 1, NULL, 'w'},
+        {"threads", 1, NULL, 'j'},  {"scratch", 1, NULL, 's'},
+        {"no-speed", 0, NULL, 'n'}, {0},
     };
     *o =
-        (struct options){.scratch = "/tmp",
+        (struct options){.speed = true,
+                         .scratch = "/tmp",
                          .mixes = "Q8_0,Q6_K,Q5_K_M,Q5_K_S,Q4_K_M,Q4_K_S,IQ4_NL,Q4_0,IQ4_XS,Q3_K_L,"
                                   "Q3_K_M,IQ3_M,Q3_K_S,IQ3_S,IQ3_XS,IQ3_XXS,Q2_K,IQ2_M"};
     for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
@@ -173,6 +178,8 @@ static void parse(struct options *o, int argc, char **argv)
             o->threads = (int)strtol(optarg, NULL, 10);
         else if (c == 's')
             o->scratch = optarg;
+        else if (c == 'n')
+            o->speed = false;
         else
             exit(2);
     }
