@@ -18,9 +18,11 @@
 
 /* Sixteen vectors stay in registers only without a loop. */
 #if defined(__clang__)
-#define PLAIN_UNROLL _Pragma("clang loop unroll(full)")
+#define PLAIN_UNROLL      _Pragma("clang loop unroll(full)")
+#define PLAIN_UNROLL_SOME /* clang chooses by itself where the length is not known */
 #else
-#define PLAIN_UNROLL _Pragma("GCC unroll 16")
+#define PLAIN_UNROLL      _Pragma("GCC unroll 16")
+#define PLAIN_UNROLL_SOME _Pragma("GCC unroll 8")
 #endif
 
 enum {
@@ -48,7 +50,7 @@ struct plain_batch {
 
 LANES_INLINE void plain_convert(struct plain_batch *p, const uint8_t *src, int n, int stored)
 {
-    LANES_UNROLL
+    PLAIN_UNROLL_SOME
     for (int i = 0; i < n; i += LANES) {
         if (stored == DT_BF16)
             vf_store(p->copy + i, lanes_from_bf16(src + 2 * i));
