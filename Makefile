@@ -99,6 +99,8 @@ $(filter %_avx2.o,$(OBJ)): private ISA := -mavx2 -mf16c
 $(filter %_avx512.o,$(OBJ)): private ISA := -mavx2 -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl
 # Sanitizers see the same source in kernel_ref.c; instrumented vectors take minutes to compile.
 $(filter %_avx2.o %_avx512.o,$(OBJ)): private SANFLAGS :=
+# The fuzzers' build would take many minutes over kernel_ref.c too, which no reader calls.
+$(if $(findstring fuzzer,$(SAN)),$(BUILD)/obj/quant/kernel_ref.o): private SANFLAGS :=
 
 # The store's schema is written as SQL and compiled in as a string.
 $(BUILD)/gen/store/schema_sql.h: src/store/schema.sql
