@@ -16,13 +16,12 @@ static bool ends_with(const char *s, const char *tail)
 }
 
 /* llama.cpp's converter writes these as F32 whatever type is asked for; the same goes for
- * everything that is not called a weight. */
-static bool is_kept_wide(const char *name)
+ * everything that is not called a weight. Its quantizer leaves them as a GGUF file has them. */
+static bool is_converted_wide(const char *name)
 {
     static const char *const tails[] = {
-        "_norm.weight",           ".ffn_gate_inp.weight", ".ffn_gate_inp_shexp.weight",
-        ".ssm_conv1d.weight",     "position_embd.weight", "token_types.weight",
-        ".shortconv.conv.weight",
+        ".ffn_gate_inp.weight", ".ffn_gate_inp_shexp.weight", ".ssm_conv1d.weight",
+        "position_embd.weight", "token_types.weight",         ".shortconv.conv.weight",
     };
     for (size_t i = 0; i < sizeof tails / sizeof *tails; i++)
         if (ends_with(name, tails[i]))
@@ -44,7 +43,9 @@ int model_add_tensor(struct model *m, const struct model_tensor *t, const struct
     *added = *t;
     added->role = model_role_of(t->name);
     added->layer = model_layer_of(t->name);
-    added->dtype_min = t->shape.n_dims <= 1 || is_kept_wide(t->name) ? DT_F32 : DT_NONE;
+    bool wide = t->shape.n_dims <= 1 || ends_with(t->name, "_norm.weight") ||
+                (!m->is_gguf && is_converted_wide(t->name));
+    added->dtype_min = wide ? DT_F32 : DT_NONE;
     m->sources[d->n_tensors++] = *s;
     uint64_t n;
     if (!shape_elements(&t->shape, &n) || !num_add_u64(d->parameters, n, &d->parameters))
