@@ -2,16 +2,18 @@
  * that this processor runs, with and without importance, over kinds of rows that go through every
  * branch of the searches.
  *
- * Arguments: types by name (default: all). The short mode takes 24 rows a case. SINTRA_LONG=N
- * encodes at least N weights per type and set (10^8 for a release): fresh random rows until there
- * are enough. Not compared: values for which ggml aborts, and MXFP4 blocks below 2^-125, where C
- * leaves its conversion undefined (docs/quant.md says what ours does; test at the end). */
+ * Arguments: types and kernel sets by name (default: all). The short mode takes 24 rows a case.
+ * SINTRA_LONG=N encodes at least N weights per type and set (10^8 for a release): fresh random
+ * rows until there are enough. Not compared: values for which ggml aborts, and MXFP4 blocks below
+ * 2^-125, where C leaves its conversion undefined (docs/quant.md says what ours does; test at the
+ * end). */
 #include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "ggml.h"
 
@@ -201,12 +203,17 @@ static void test_mxfp4_choice(const struct kernel_set *set)
     good ? passed++ : failed++;
 }
 
-static bool wanted(const char *name, int argc, char **argv)
+/* Is `name` asked for, or no other of its kind (type or kernel set)? */
+static bool wanted(const char *name, bool is_set, int argc, char **argv)
 {
-    for (int i = 1; i < argc; i++)
-        if (dtype_by_name(argv[i]) == dtype_by_name(name))
+    bool others = false;
+    for (int i = 1; i < argc; i++) {
+        bool set = dtype_by_name(argv[i]) == DT_NONE;
+        if (set == is_set && strcasecmp(argv[i], name) == 0)
             return true;
-    return argc < 2;
+        others = others || set == is_set;
+    }
+    return !others;
 }
 
 int main(int argc, char **argv)
@@ -216,11 +223,11 @@ int main(int argc, char **argv)
     uint64_t weights = text ? strtoull(text, NULL, 10) : 0;
     for (size_t s = 0; s < sizeof names / sizeof *names; s++) {
         const struct kernel_set *set = kernel_set_find(names[s]);
-        if (!set)
+        if (!set || !wanted(names[s], true, argc, argv))
             continue;
         for (int t = 0; t < KERNEL_TYPES; t++) {
             if (!kernel_encodes(set, (enum dtype)t, true) ||
-                !wanted(dtype_name((enum dtype)t), argc, argv))
+                !wanted(dtype_name((enum dtype)t), false, argc, argv))
                 continue;
             ggml_quantize_init((enum ggml_type)t);
             int before = failed;
