@@ -73,10 +73,32 @@ static int check_recipe_importance(const struct bake_job *job, struct err *e)
     return 0;
 }
 
+/* Factors of another model know none of the tensors, or other numbers of columns. */
+static int check_factors(const struct factors *f, const struct model_desc *d, struct err *e)
+{
+    static const char hint[] = "calibrate this model";
+    bool any = false;
+
+    for (size_t i = 0; i < d->n_tensors; i++) {
+        const struct model_tensor *t = &d->tensors[i];
+        const struct factors_entry *x = factors_find(f, t->name);
+        any = any || x;
+        if (x && x->n != t->shape.ne[0])
+            return err_set(e, ERR_INPUT, hint,
+                           "the factors of tensor %s have %llu columns, the tensor has %llu",
+                           t->name, (unsigned long long)x->n, (unsigned long long)t->shape.ne[0]);
+    }
+    if (!any)
+        return err_set(e, ERR_INPUT, hint, "the factors file names no tensor of the model");
+    return 0;
+}
+
 static int check_feedback(const struct bake_job *job, struct err *e)
 {
     const char *asked = job->recipe->feedback;
 
+    if (job->factors && check_factors(job->factors, model_desc(job->model), e) != 0)
+        return -1;
     if (!asked || (job->factors && strcmp(job->factors->sha256, asked) == 0))
         return 0;
     return err_set(e, job->factors ? ERR_INPUT : ERR_MISSING,
