@@ -112,6 +112,23 @@ static void judge(const struct one_case *c, const uint8_t *ours, const uint8_t *
     failed++;
 }
 
+/* MXFP4 blocks whose largest weight is just below a power of two, where the C library's log2f
+ * gives the power: one exponent too many in the reference, never another difference
+ * (docs/quant.md). Ours must have the float's own exponent; then the block is left out. */
+static void leave_out_rounded_up(const struct one_case *c, const uint8_t *ours, uint8_t *theirs)
+{
+    const struct dtype_info *info = dtype_info(c->type);
+    for (uint64_t b = 0; b < c->rows * c->columns / info->block; b++) {
+        float largest = 0, power;
+        for (uint64_t i = 0; i < info->block; i++)
+            largest = fmaxf(largest, fabsf(c->x[b * info->block + i]));
+        power = log2f(largest);
+        if (largest > 0 && power == floorf(power) && largest < ldexpf(1, (int)power) &&
+            theirs[b * info->bytes] == ours[b * info->bytes] + 1)
+            memcpy(theirs + b * info->bytes, ours + b * info->bytes, info->bytes);
+    }
+}
+
 static void compare(const struct one_case *c, uint8_t *theirs, uint8_t *ours)
 {
     const struct dtype_info *info = dtype_info(c->type);
@@ -124,6 +141,8 @@ static void compare(const struct one_case *c, uint8_t *theirs, uint8_t *ours)
         failed++;
         return;
     }
+    if (c->type == DT_MXFP4)
+        leave_out_rounded_up(c, ours, theirs);
     if (infinite)
         passed++;
     else
