@@ -41,7 +41,7 @@ build/bench/stock_table "$model" "$text" --imatrix "$work/first/imatrix.gguf" $r
 echo model,size_of,bytes_stock,kld_stock,bytes_ours,kld_ours,ratio,ci_low,ci_high,seconds_ours,seconds_stock
 awk -F, -v model="$(basename "$model")" -v work="$work" '
     /^at-/ { bytes[$1] = $2; kld[$1] = $4; next }
-    $15 != "" {
+    NR > 1 && $15 != "" {
         getline ours < (work "/" $1 ".ours"); getline stock < (work "/" $1 ".stock")
         printf "%s,%s,%d,%s,%d,%s,%.3f,%.3f,%.3f,%s,%s\n", model, $1, $2, $4, bytes[$15], kld[$15],
             kld[$15] / $4, 1 + $17 / $4, 1 + $18 / $4, ours, stock
