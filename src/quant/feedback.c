@@ -26,6 +26,8 @@ enum { LANES = 16, STRIP = 8, BLOCK_BYTES_MAX = 256 };
 typedef float lane __attribute__((vector_size(4 * LANES)));
 typedef int32_t lane_int __attribute__((vector_size(4 * LANES)));
 
+static const float expected_max = 1e9f;
+
 struct work {
     const struct quant_feedback *feedback;
     const struct dtype_info *type;
@@ -180,13 +182,18 @@ static void read_scales(struct work *w, size_t size)
     }
 }
 
-/* The scales, by the ordinary encoder. False when one is not finite. */
+/* The scales, by the ordinary encoder. False when one is not finite, or when the factors, which
+ * come from a file, ask for values that encoders may not see (quant.c refuses such weights). */
 static bool choose_scales(struct work *w, size_t at, size_t size)
 {
     bool infinite = false;
     for (size_t i = 0; i < LANES; i++)
-        for (size_t j = 0; j < size; j++)
-            w->values[i * size + j] = w->expected[j][i];
+        for (size_t j = 0; j < size; j++) {
+            float v = w->expected[j][i];
+            if (!(v >= -expected_max && v <= expected_max))
+                return false;
+            w->values[i * size + j] = v;
+        }
     kernel_encode(kernel_set_best(), w->type->id, w->values, w->blocks, LANES, size,
                   w->feedback->weight + at, NULL, &infinite);
     if (w->pack)

@@ -526,7 +526,10 @@ int quant_encode_feedback(enum dtype type, const float *src, void *dst, uint64_t
         error->squared += want.error.squared;
         error->weighted += want.error.weighted;
     }
-    return infinite ? refuse_block(info, e) : 0;
+    if (infinite)
+        return err_set(e, ERR_INPUT, "calibrate again, or keep this tensor in BF16 or F32",
+                       "a weight, with the feedback of others, is too large for %s", info->name);
+    return 0;
 }
 
 bool quant_reads_stored(enum dtype type, enum dtype stored, bool important)

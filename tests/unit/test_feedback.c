@@ -171,6 +171,16 @@ static void bad_input_is_refused(void **state)
     assert_int_equal(quant_encode_feedback(DT_Q4_0, bad, blocks, 1, N, &feedback, NULL, &e), -1);
     assert_int_equal(quant_encode_feedback(DT_Q4_K, weights, blocks, 1, 100, &feedback, NULL, &e),
                      -1);
+    /* Factors out of a damaged file. */
+    static float damaged[N * N];
+    struct quant_feedback mad = {.factor = damaged, .weight = residual};
+    const float values[] = {NAN, INFINITY, 1e30f};
+    for (int k = 0; k < 3; k++) {
+        damaged[5 * N + 400] = values[k];
+        assert_int_equal(quant_encode_feedback(DT_IQ3_S, weights, blocks, 1, N, &mad, NULL, &e),
+                         -1);
+        assert_non_null(strstr(e.message, "with the feedback of others"));
+    }
 }
 
 /* ---- the file -------------------------------------------------------------------------------- */
