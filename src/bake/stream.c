@@ -279,7 +279,8 @@ static int encode_rows(const struct stream *st, const struct band *b, struct slo
     if (x)
         return quant_encode_feedback(
             t->dtype, floats, slot->memory, b->rows, t->shape.ne[0],
-            &(struct quant_feedback){.factor = x->factor, .weight = x->weight}, error, e);
+            &(struct quant_feedback){.factor = x->factor, .span = x->span, .weight = x->weight},
+            error, e);
     return quant_encode(t->dtype, floats, slot->memory, b->rows, t->shape.ne[0],
                         band_weights(st, b), error, e);
 }

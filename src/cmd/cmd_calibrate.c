@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "cmd/source_int.h"
+#include "quant/quant.h"
 
 #include "base/banned.h"
 
@@ -19,6 +20,12 @@ static const struct arg_spec calibrate_args[] = {
      .type = ARG_PATH,
      .value = "FILE",
      .help = "also write what error feedback needs (quantize --factors)"},
+    {.name = "span",
+     .type = ARG_INTEGER,
+     .value = "N",
+     .help = "columns that share factors, a multiple of 256 (default: all)",
+     .min = 256,
+     .max = 1 << 20},
     ARG_LINE_CORPUS("UTF-8 text; self: what the model samples", "self"),
     ARG_LINE_TOKENS("tokens to read (default: 65536; of a file: all)"),
     ARG_LINE_CONTEXT("tokens per window (default: 512 or less)"),
@@ -74,7 +81,8 @@ static int calibrate_original(struct cmd_context *c, const struct cmd_args *a,
     struct engine_windows all = corpus_slice(&text, 0, text.n_windows);
     if (measure_importance(&matrix, g, &all, text.source, c->progress, e) ||
         imatrix_write(&matrix, cmd_text(a, "output"), e) ||
-        (factors && measure_factors(factors, &matrix, g, &all, &options, e)))
+        (factors &&
+         measure_factors(factors, &matrix, (uint64_t)cmd_integer(a, "span"), g, &all, &options, e)))
         goto out;
     *result = calibrate_json_new(a, &matrix, &text, clock_seconds() - began);
     rc = 0;
@@ -85,11 +93,21 @@ out:
     return rc;
 }
 
+static int check_span(const struct cmd_args *a, struct err *e)
+{
+    if (cmd_integer(a, "span") % QUANT_SPAN != 0)
+        return err_set(e, ERR_USAGE, "blocks are 256 columns long",
+                       "--span is %lld, not a multiple of 256", (long long)cmd_integer(a, "span"));
+    if (cmd_integer(a, "span") > 0 && !cmd_text(a, "factors"))
+        return err_set(e, ERR_USAGE, "add --factors FILE", "--span is of the factors file");
+    return 0;
+}
+
 static int calibrate_run(struct cmd_context *c, const struct cmd_args *a, json_t **result,
                          struct err *e)
 {
     struct original o;
-    if (cmd_corpus_check(a, e) ||
+    if (check_span(a, e) || cmd_corpus_check(a, e) ||
         cmd_original_open(c, cmd_text(a, "MODEL"), (int)cmd_integer(a, "threads"), &o, e))
         return -1;
     int rc = calibrate_original(c, a, &o, result, e);

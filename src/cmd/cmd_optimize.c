@@ -90,11 +90,11 @@ static const struct arg_spec optimize_args[] = {
      .value = "LEVEL",
      .fallback = "normal",
      .choices = "fast|normal|max",
-     .help = "fast: two candidates; max: rounds with error feedback"},
+     .help = "how hard to try; see below"},
     {.name = "max-iters",
      .type = ARG_INTEGER,
      .value = "N",
-     .help = "most candidates of the search (default: 8)",
+     .help = "most candidates of the search (default: by effort)",
      .min = 1,
      .max = 100000},
     {.name = "budget-minutes",
@@ -417,6 +417,11 @@ const struct cmd cmd_optimize = {
         "The result folder holds the GGUF file, its recipe.json, the importance matrix, "
         "report.json, report.md and SHA256SUMS; an earlier result in the same folder is replaced. "
         "Every finished step is kept: Ctrl-C stops cleanly and --resume goes on."
+        "\n\n"
+        "--effort: fast rounds to the nearest and tries two candidates. normal rounds with error "
+        "feedback among 256 neighbouring columns and tries up to eight; max among all columns of a "
+        "row, which takes disk space of four bytes times columns squared for every matrix input, "
+        "and tries up to sixteen."
         "\n\n"
         "Exit code 0: the targets are met. 3: they are not; the best effort is delivered, unless "
         "arithmetic proves that nothing can meet them. 130: interrupted.",

@@ -35,7 +35,7 @@ static const struct arg_spec quantize_args[] = {
     {.name = "factors",
      .type = ARG_PATH,
      .value = "FILE",
-     .help = "round with error feedback (calibrate --factors)"},
+     .help = "for error feedback (calibrate); known ones of runs are found"},
     {.name = "pure", .type = ARG_FLAG, .help = "the same type for every tensor of the mix"},
     {.name = "tensor-type",
      .type = ARG_TEXT,
@@ -160,15 +160,36 @@ static int read_imatrix(struct work *w, const struct cmd_args *a, struct err *e)
     return 0;
 }
 
-static int read_factors(struct work *w, const struct cmd_args *a, struct err *e)
+/* Where the run that made a recipe left the factors it names; NULL when this home has none.
+ * xfree. */
+static char *factors_of_run(const struct cmd_context *c, const char *sha256)
 {
-    const char *path = cmd_text(a, "factors");
-    if (!path)
-        return 0;
-    if (factors_open(&w->factors, path, e))
-        return -1;
-    w->have_factors = true;
-    return 0;
+    struct store *s = NULL;
+    char *base = cmd_home_path(c, "sintra.db"), *text = NULL, *path = NULL;
+    if (fs_exists(base) && cmd_store_open(c, &s, NULL) == 0 &&
+        store_fact_get(s, "factors", sha256, &text, NULL) == 0 && text) {
+        json_t *doc = json_parse(text, strlen(text), "stored path", NULL);
+        const char *stored = json_opt_str(doc, "path", NULL);
+        path = stored && fs_exists(stored) ? xstrdup(stored) : NULL;
+        json_decref(doc);
+    }
+    xfree(text);
+    store_close(s);
+    xfree(base);
+    return path;
+}
+
+static int read_factors(struct work *w, const struct cmd_context *c, const struct cmd_args *a,
+                        struct err *e)
+{
+    const char *asked = cmd_text(a, "factors");
+    char *path = asked                ? xstrdup(asked)
+                 : w->recipe.feedback ? factors_of_run(c, w->recipe.feedback)
+                                      : NULL;
+    int rc = path ? factors_open(&w->factors, path, e) : 0;
+    w->have_factors = path && rc == 0;
+    xfree(path);
+    return rc;
 }
 
 /* [{"type","tensors","bytes"}], in the order of dtype's table. */
@@ -270,7 +291,7 @@ static int quantize_run(struct cmd_context *c, const struct cmd_args *a, json_t 
     }
     if (read_recipe(&w, a, e) || read_options(&w, a, e) ||
         cmd_model_path(c, cmd_text(a, "MODEL"), &path, e) || read_imatrix(&w, a, e) ||
-        read_factors(&w, a, e) || model_open(&w.model, path, e))
+        read_factors(&w, c, a, e) || model_open(&w.model, path, e))
         goto out;
     rc = plan_and_bake(&w, c, a, result, e);
 out:

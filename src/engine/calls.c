@@ -463,8 +463,8 @@ void engine_grams_free(struct engine_grams *grams)
     *grams = (struct engine_grams){0};
 }
 
-static int read_gram_items(const json_t *answer, size_t n_names, struct engine_grams *out,
-                           struct err *e)
+static int read_gram_items(const json_t *answer, size_t n_names, uint64_t span,
+                           struct engine_grams *out, struct err *e)
 {
     const json_t *list = json_object_get(answer, "grams");
     if (json_array_size(list) != n_names)
@@ -476,7 +476,8 @@ static int read_gram_items(const json_t *answer, size_t n_names, struct engine_g
         uint64_t cells;
         g->n = answer_u64(json_array_get(list, i), "n");
         g->owner = (size_t)answer_u64(json_array_get(list, i), "owner");
-        if (g->owner >= n_names || !num_mul_u64(g->n, g->n, &cells))
+        g->span = g->n < span ? g->n : span;
+        if (g->owner >= n_names || !num_mul_u64(g->n, g->span, &cells))
             return err_set(e, ERR_CHILD, NULL, "the worker's Gram matrices have impossible sizes");
     }
     return 0;
@@ -499,17 +500,17 @@ static int read_gram_sums(int fd, struct engine_grams *out, struct err *e)
         struct engine_gram *g = &out->items[i];
         if (g->n == 0 || g->owner != i)
             continue;
-        if (g->n * g->n > out->bytes / sizeof(float) - taken)
+        if (g->n * g->span > out->bytes / sizeof(float) - taken)
             return err_set(e, ERR_CHILD, NULL, "the worker's Gram matrices end early");
         g->sum = (const float *)out->memory + taken;
-        taken += g->n * g->n;
+        taken += g->n * g->span;
     }
     return 0;
 }
 
 static int ask_grams(struct engine *g, const struct engine_windows *w, const char *const *names,
-                     size_t n_names, bool sums, struct engine_grams *out, const struct progress *p,
-                     struct err *e)
+                     size_t n_names, uint64_t span, bool sums, struct engine_grams *out,
+                     const struct progress *p, struct err *e)
 {
     struct engine_call call = {.doing = "correlating activations", .progress = p};
     struct engine_share in = {.fd = -1};
@@ -520,6 +521,7 @@ static int ask_grams(struct engine *g, const struct engine_windows *w, const cha
         json_array_append_new(list, json_string(names[i]));
     json_t *request = windows_request("gram", w);
     json_object_set_new(request, "names", list);
+    json_object_set_new(request, "span", json_integer((json_int_t)span));
     json_object_set_new(request, "sums", json_boolean(sums));
     if (!g->model)
         err_set(e, ERR_BUG, NULL, "no model is loaded");
@@ -528,7 +530,7 @@ static int ask_grams(struct engine *g, const struct engine_windows *w, const cha
         request = NULL;
     }
     if (rc == 0)
-        rc = read_gram_items(answer, n_names, out, e);
+        rc = read_gram_items(answer, n_names, span, out, e);
     if (rc == 0 && sums)
         rc = read_gram_sums(fd, out, e);
     if (rc)
@@ -542,15 +544,16 @@ static int ask_grams(struct engine *g, const struct engine_windows *w, const cha
 }
 
 int engine_gram(struct engine *g, const struct engine_windows *w, const char *const *names,
-                size_t n_names, struct engine_grams *out, const struct progress *p, struct err *e)
+                size_t n_names, uint64_t span, struct engine_grams *out, const struct progress *p,
+                struct err *e)
 {
-    return ask_grams(g, w, names, n_names, true, out, p, e);
+    return ask_grams(g, w, names, n_names, span, true, out, p, e);
 }
 
 int engine_gram_owners(struct engine *g, const struct engine_windows *w, const char *const *names,
-                       size_t n_names, struct engine_grams *out, struct err *e)
+                       size_t n_names, uint64_t span, struct engine_grams *out, struct err *e)
 {
-    return ask_grams(g, w, names, n_names, false, out, NULL, e);
+    return ask_grams(g, w, names, n_names, span, false, out, NULL, e);
 }
 
 /* ---- weights --------------------------------------------------------------------------------- */

@@ -144,11 +144,15 @@ int engine_collect(struct engine *g, const struct engine_windows *w, struct engi
 void engine_activations_free(struct engine_activation *a, size_t n);
 
 /* Gram matrices of what meets weight tensors, Σ x xᵀ over all tokens of the windows. Weights
- * with the same input share one. */
+ * with the same input share one. Correlations are kept within spans of so many columns (the last
+ * span may be shorter); as wide as the input, that is the whole matrix. */
 struct engine_gram {
-    uint64_t n;   /* columns; 0 when the model never multiplies the weight (or by experts only) */
-    size_t owner; /* index of the one whose `sum` is meant */
-    const float *sum; /* (n, n), upper triangle; the rest is zero. NULL unless owner is itself */
+    uint64_t n;    /* columns; 0 when the model never multiplies the weight (or by experts only) */
+    uint64_t span; /* min(n, what was asked for) */
+    size_t owner;  /* index of the one whose `sum` is meant */
+    /* (n, span): row i holds columns i / span * span and on, from the diagonal up; the rest is
+     * zero. NULL unless owner is itself. */
+    const float *sum;
 };
 struct engine_grams {
     struct engine_gram *items; /* parallel to the names asked for */
@@ -156,10 +160,11 @@ struct engine_grams {
     void *memory; /* what the sums lie in */
 };
 int engine_gram(struct engine *g, const struct engine_windows *w, const char *const *names,
-                size_t n_names, struct engine_grams *out, const struct progress *p, struct err *e);
+                size_t n_names, uint64_t span, struct engine_grams *out, const struct progress *p,
+                struct err *e);
 /* The same from the first window and without sums: who shares with whom, and how large it is. */
 int engine_gram_owners(struct engine *g, const struct engine_windows *w, const char *const *names,
-                       size_t n_names, struct engine_grams *out, struct err *e);
+                       size_t n_names, uint64_t span, struct engine_grams *out, struct err *e);
 void engine_grams_free(struct engine_grams *grams);
 
 /* ENGINE_FLOAT only: replace all values of one weight tensor / put the original back. */

@@ -2,9 +2,10 @@
  *
  * Weights that share an input (q, k and v; gate and up) share a matrix: inputs are told apart by
  * the name that the graph gives them. Sums of one graph and tile are float, sums over graphs are
- * integers in a unit chosen from the first window, added atomically: lanes finish in any order,
- * and the result depends on neither threads nor luck. One window more than asked for is run to
- * learn the units and which weights share. Only the upper triangle is made. */
+ * integers in a unit chosen from the first window: lanes finish in any order, and the result
+ * depends on neither threads nor luck. A strip of rows has a lock, so lanes follow each other
+ * through a matrix. One window more than asked for is run to learn the units and which weights
+ * share. Only the upper triangle of each span of columns is made. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,11 +23,12 @@ enum { TILE = 16, STRIP = 8, GRAMS_MAX = 1 << 14, ROOM_BITS = 8, SUM_BITS = 62 }
 
 struct gram {
     const char *name; /* of the weight, in the request */
-    uint64_t n;       /* columns; 0 = never met */
+    uint64_t n, span; /* columns; 0 = never met. Those that are correlated with each other */
     size_t owner;     /* index of the one that has the sums: itself or an earlier one */
     float largest;    /* of the diagonal, first window */
     double unit;
-    int64_t *sum; // (n, n), upper triangle
+    int64_t *sum;          // (n, span), upper triangle of each span
+    pthread_mutex_t *lock; // (n / STRIP), of that many rows of sum
 };
 
 struct gram_set {
@@ -34,15 +36,21 @@ struct gram_set {
     size_t n;
     struct map by_name, by_input; /* → index */
     size_t n_windows;
+    uint64_t span; /* at most */
     bool learning; /* the first window: names and units */
     char error[256];
 };
 
 static void set_free(struct gram_set *s)
 {
-    for (size_t i = 0; s->items && i < s->n; i++)
-        if (s->items[i].sum)
-            big_free(s->items[i].sum, (size_t)(s->items[i].n * s->items[i].n * sizeof(int64_t)));
+    for (size_t i = 0; s->items && i < s->n; i++) {
+        struct gram *g = &s->items[i];
+        if (g->sum)
+            big_free(g->sum, (size_t)(g->n * g->span * sizeof(int64_t)));
+        for (uint64_t k = 0; g->lock && k < g->n / STRIP; k++)
+            pthread_mutex_destroy(&g->lock[k]);
+        xfree(g->lock);
+    }
     xfree(s->items);
     map_release(&s->by_name);
     map_release(&s->by_input);
@@ -78,6 +86,7 @@ static void learn(struct gram_set *s, size_t index, const struct ggml_tensor *x,
     uint64_t n = (uint64_t)x->ne[0], first;
     if (g->n == 0) {
         g->n = n;
+        g->span = n < s->span ? n : s->span;
         g->owner = index;
         if (x->name[0] && map_get_str(&s->by_input, x->name, &first))
             g->owner = s->items[first].n == n ? (size_t)first : index;
@@ -103,11 +112,14 @@ static int make_sums(struct gram_set *s, struct err *e)
         double most = fmax((double)g->largest, 1e-30) * (double)s->n_windows;
         g->unit = ldexp(1, (int)ceil(log2(most)) + ROOM_BITS - SUM_BITS);
         uint64_t cells, bytes;
-        if (!num_mul_u64(g->n, g->n, &cells) || !num_mul_u64(cells, sizeof(int64_t), &bytes))
+        if (!num_mul_u64(g->n, g->span, &cells) || !num_mul_u64(cells, sizeof(int64_t), &bytes))
             return err_set(e, ERR_LIMIT, NULL, "%s has too many columns", g->name);
         g->sum = big_alloc((size_t)bytes, "sums of activations", e);
         if (!g->sum)
             return -1;
+        g->lock = xcalloc(g->n / STRIP, sizeof(*g->lock));
+        for (uint64_t k = 0; k < g->n / STRIP; k++)
+            pthread_mutex_init(&g->lock[k], NULL);
     }
     return 0;
 }
@@ -133,31 +145,38 @@ CPU_CLONES static void multiply(const char *x, size_t stride, uint64_t rows, uin
     memcpy(part, sum, sizeof(sum));
 }
 
-static bool add_tile(struct gram *g, uint64_t i, uint64_t j, const tile_row part[STRIP])
+/* Adds to rows of `sum` that are `span` apart. The unit is a power of two: to multiply by its
+ * inverse is exact. Counts values that are too large, infinite or NaN, which may not be cast. */
+CPU_CLONES static uint64_t add_tile(int64_t *sum, uint64_t span, double inverse,
+                                    const tile_row part[STRIP])
 {
     const double most = 0x1p61;
-    bool fits = true;
+    uint64_t misfits = 0;
     for (uint64_t s = 0; s < STRIP; s++)
         for (uint64_t k = 0; k < TILE; k++) {
-            double v = (double)part[s][k] / g->unit;
-            fits = fits && fabs(v) < most;
-            if (fits)
-                __atomic_fetch_add(&g->sum[(i + s) * g->n + j + k], (int64_t)llrint(v),
-                                   __ATOMIC_RELAXED);
+            double v = (double)part[s][k] * inverse;
+            bool fits = v > -most && v < most;
+            misfits += !fits;
+            sum[s * span + k] += (int64_t)(fits ? v : 0);
         }
-    return fits;
+    return misfits;
 }
 
 static bool add_gram(struct gram *g, const struct ggml_tensor *x, const char *data)
 {
-    bool fits = true;
-    for (uint64_t i = 0; fits && i < g->n; i += STRIP)
-        for (uint64_t j = i / TILE * TILE; fits && j < g->n; j += TILE) {
+    uint64_t misfits = 0;
+    for (uint64_t i = 0; misfits == 0 && i < g->n; i += STRIP) {
+        uint64_t first = i / g->span * g->span,
+                 end = first + g->span < g->n ? first + g->span : g->n;
+        pthread_mutex_lock(&g->lock[i / STRIP]);
+        for (uint64_t j = i / TILE * TILE; j < end; j += TILE) {
             tile_row part[STRIP];
             multiply(data, x->nb[1], (uint64_t)x->ne[1], i, j, part);
-            fits = add_tile(g, i, j, part);
+            misfits += add_tile(g->sum + i * g->span + j - first, g->span, 1 / g->unit, part);
         }
-    return fits;
+        pthread_mutex_unlock(&g->lock[i / STRIP]);
+    }
+    return misfits == 0;
 }
 
 bool gram_wants(const struct gram_set *s, const char *weight)
@@ -226,7 +245,7 @@ static int write_answer(const struct gram_set *s, json_t *answer, int *fd, struc
     json_object_set_new(answer, "grams", list);
     for (size_t i = 0; i < s->n; i++) {
         const struct gram *g = &s->items[i];
-        floats += g->sum ? g->n * g->n : 0;
+        floats += g->sum ? g->n * g->span : 0;
         json_array_append_new(
             list, json_pack("{s:I, s:I}", "n", (json_int_t)g->n, "owner", (json_int_t)g->owner));
     }
@@ -240,7 +259,7 @@ static int write_answer(const struct gram_set *s, json_t *answer, int *fd, struc
     float *at = data;
     for (size_t i = 0; i < s->n; i++) {
         const struct gram *g = &s->items[i];
-        for (uint64_t k = 0; g->sum && k < g->n * g->n; k++)
+        for (uint64_t k = 0; g->sum && k < g->n * g->span; k++)
             *at++ = (float)((double)g->sum[k] * g->unit);
     }
     fs_memfd_close(-1, data, bytes);
@@ -268,7 +287,8 @@ int worker_gram(struct worker *w, const json_t *request, json_t *answer, int *fd
 {
     struct engine_windows windows;
     struct gram_set set = {0};
-    if (worker_windows(w, request, &windows, e) || read_names(&set, request, e))
+    if (worker_windows(w, request, &windows, e) ||
+        worker_number(request, "span", UINT32_MAX, &set.span, e) || read_names(&set, request, e))
         return -1;
     w->grams = &set;
     int rc = run(w, &windows, json_opt_bool(request, "sums", true), e);

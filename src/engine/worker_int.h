@@ -11,7 +11,7 @@
  *   reference {n_windows, n_ctx, first}         in: ids, reference: filled
  *   score {..., reference_positions}            in: ids, reference: read, out: engine_position[]
  *   collect {n_windows, n_ctx, first}           in: ids → {activations} + descriptor
- *   gram {names, sums, n_windows, n_ctx, first} in: ids → {grams} + descriptor of the sums
+ *   gram {names, span, sums, n_windows, n_ctx, first} in: ids → {grams} + descriptor
  *   tensor_set {name, n, from, count}           in: values
  *   tensor_restore {name}
  *   bench {n_prompt, n_gen, repeats, seconds_max}   → engine_speed

@@ -10,19 +10,29 @@
 
 static const char key_tensors[] = "feedback.tensors", key_owner[] = "feedback.owner";
 static const char hint[] = "calibrate again";
+enum { SPAN_UNIT = 256 };
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-static const float *floats(const struct factors *f, uint32_t owner, const char *what, uint64_t ne1,
-                           uint64_t *columns)
+static const float *floats(const struct factors *f, uint32_t owner, const char *what,
+                           struct shape *shape)
 {
     char name[64];
     snprintf(name, sizeof name, "%u.%s", owner, what);
     const struct gguf_tensor *t = gguf_find(&f->file, name);
-    if (!t || t->dtype != DT_F32 || shape_rows(&t->shape) != (ne1 ? ne1 : t->shape.ne[0]))
+    if (!t || t->dtype != DT_F32)
         return NULL;
-    *columns = t->shape.ne[0];
+    *shape = t->shape;
     return (const float *)(const void *)gguf_tensor_data(&f->file, t);
+}
+
+static bool shapes_fit(struct factors_entry *x, const struct shape *factor,
+                       const struct shape *weight)
+{
+    x->span = factor->ne[0];
+    x->n = weight->ne[0];
+    bool spans = x->span == x->n || (x->span > 0 && x->span < x->n && x->span % SPAN_UNIT == 0);
+    return spans && shape_rows(factor) == x->n && shape_rows(weight) == 1;
 }
 
 static int read_entries(struct factors *f, const char *path, struct err *e)
@@ -36,13 +46,13 @@ static int read_entries(struct factors *f, const char *path, struct err *e)
     f->entries = xcalloc((size_t)names->count + 1, sizeof *f->entries);
     for (size_t i = 0; i < names->count; i++) {
         struct factors_entry *x = &f->entries[f->n++];
-        uint64_t other = 0;
+        struct shape factor = {0}, weight = {0};
         uint32_t owner;
         memcpy(&owner, (const char *)owners->raw + i * sizeof owner, sizeof owner);
         x->name = arena_strndup(&f->file.arena, names->strs[i].data, names->strs[i].len);
-        x->factor = floats(f, owner, "factor", 0, &x->n);
-        x->weight = floats(f, owner, "weight", 1, &other);
-        if (!x->factor || !x->weight || other != x->n)
+        x->factor = floats(f, owner, "factor", &factor);
+        x->weight = floats(f, owner, "weight", &weight);
+        if (!x->factor || !x->weight || !shapes_fit(x, &factor, &weight))
             return err_set(e, ERR_INPUT, hint, "%s: the factors of %s are missing or misshapen",
                            path, x->name);
         map_add(&f->by_name, x->name, strlen(x->name), i);
@@ -79,7 +89,7 @@ void factors_close(struct factors *f)
 
 /* Returns how many tensors there are. */
 static size_t describe(struct factors_writer *w, const size_t *owner, const uint64_t *columns,
-                       size_t n)
+                       const uint64_t *span, size_t n)
 {
     size_t made = 0;
     for (size_t i = 0; i < n; i++) {
@@ -91,14 +101,15 @@ static size_t describe(struct factors_writer *w, const size_t *owner, const uint
         t[0].name = arena_printf(&w->names, "%zu.factor", i);
         t[1].name = arena_printf(&w->names, "%zu.weight", i);
         t[0].dtype = t[1].dtype = DT_F32;
-        t[0].shape = (struct shape){.n_dims = 2, .ne = {columns[i], columns[i], 1, 1}};
+        t[0].shape = (struct shape){.n_dims = 2, .ne = {span[i], columns[i], 1, 1}};
         t[1].shape = (struct shape){.n_dims = 1, .ne = {columns[i], 1, 1, 1}};
     }
     return made;
 }
 
 int factors_writer_open(struct factors_writer *w, const char *path, const char *const *names,
-                        const size_t *owner, const uint64_t *columns, size_t n, struct err *e)
+                        const size_t *owner, const uint64_t *columns, const uint64_t *span,
+                        size_t n, struct err *e)
 {
     struct gguf_kvs kvs = {0};
     struct gguf_str *strs = xcalloc(n + 1, sizeof *strs);
@@ -112,8 +123,8 @@ int factors_writer_open(struct factors_writer *w, const char *path, const char *
     gguf_set_str(&kvs, "general.type", "factors");
     gguf_set_strs(&kvs, key_tensors, strs, n);
     gguf_set_array(&kvs, key_owner, GGUF_U32, owners, n);
-    int rc =
-        gguf_writer_open(&w->writer, path, &kvs, w->tensors, describe(w, owner, columns, n), e);
+    size_t made = describe(w, owner, columns, span, n);
+    int rc = gguf_writer_open(&w->writer, path, &kvs, w->tensors, made, e);
     if (rc)
         factors_writer_abort(w);
     gguf_kvs_release(&kvs);

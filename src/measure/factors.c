@@ -42,16 +42,16 @@ static double dot(const double *a, const double *b, size_t n)
     return rest;
 }
 
-/* r (n, n): the damped matrix in its upper triangle → R there. */
-static void decompose(double *r, size_t n)
+/* r (n, n), rows `stride` apart: the damped matrix in its upper triangle → R there. */
+static void decompose(double *r, size_t n, size_t stride)
 {
     for (size_t j = n; j-- > 0;) {
-        double *row = r + j * n + j;
+        double *row = r + j * stride + j;
         size_t later = n - 1 - j;
         double pivot = row[0] - dot(row + 1, row + 1, later);
         row[0] = sqrt(fmax(pivot, 1e-30));
         for (size_t i = 0; i < j; i++) {
-            double *other = r + i * n + j;
+            double *other = r + i * stride + j;
             other[0] = (other[0] - dot(other + 1, row + 1, later)) / row[0];
         }
     }
@@ -67,32 +67,40 @@ struct making {
     struct err error; /* of who set it */
 };
 
+/* The damped matrix of one span of n columns → its factor and weights. Rows are `stride` apart. */
+static void make_span(double *r, size_t n, size_t stride, float *factor, float *weight)
+{
+    decompose(r, n, stride);
+    for (size_t j = 0; j < n; j++) {
+        double pivot = r[j * stride + j];
+        for (size_t i = 0; i < j; i++)
+            factor[i * stride + j] = (float)(r[i * stride + j] / pivot);
+        weight[j] = (float)(pivot * pivot);
+    }
+}
+
 static int make_one(struct making *m, size_t item, struct err *e)
 {
     const struct engine_gram *g = &m->grams->items[item];
-    size_t n = (size_t)g->n;
-    double *r = big_alloc(n * n * sizeof *r, "a factor", e), mean = 0;
-    float *factor = r ? big_alloc((n * n + n) * sizeof *factor, "a factor", e) : NULL;
+    size_t n = (size_t)g->n, span = (size_t)g->span, cells = n * span;
+    double *r = big_alloc(cells * sizeof *r, "a factor", e), mean = 0;
+    float *factor = r ? big_alloc((cells + n) * sizeof *factor, "a factor", e) : NULL;
     int rc = factor ? 0 : -1;
     for (size_t i = 0; rc == 0 && i < n; i++)
-        mean += (double)g->sum[i * n + i] / m->tokens / (double)n;
+        mean += (double)g->sum[i * span + i % span] / m->tokens / (double)n;
+    for (size_t i = 0; rc == 0 && i < cells; i++)
+        r[i] = (double)g->sum[i] / m->tokens;
     for (size_t i = 0; rc == 0 && i < n; i++)
-        for (size_t j = i; j < n; j++)
-            r[i * n + j] = (double)g->sum[i * n + j] / m->tokens + (i == j ? damping * mean : 0);
-    if (rc == 0) {
-        decompose(r, n);
-        for (size_t j = 0; j < n; j++) {
-            double pivot = r[j * n + j];
-            for (size_t i = 0; i < j; i++)
-                factor[i * n + j] = (float)(r[i * n + j] / pivot);
-            factor[n * n + j] = (float)(pivot * pivot);
-        }
-        rc = factors_writer_put(m->writer, m->index[item], factor, factor + n * n, e);
-    }
+        r[i * span + i % span] += damping * mean;
+    for (size_t at = 0; rc == 0 && at < n; at += span)
+        make_span(r + at * span, n - at < span ? n - at : span, span, factor + at * span,
+                  factor + cells + at);
+    if (rc == 0)
+        rc = factors_writer_put(m->writer, m->index[item], factor, factor + cells, e);
     if (r)
-        big_free(r, n * n * sizeof *r);
+        big_free(r, cells * sizeof *r);
     if (factor)
-        big_free(factor, (n * n + n) * sizeof *factor);
+        big_free(factor, (cells + n) * sizeof *factor);
     return rc;
 }
 
@@ -112,12 +120,13 @@ static int open_writer(struct factors_writer *w, const char *path, const struct 
                        const char *const *names, struct err *e)
 {
     size_t *owner = xcalloc(all->n + 1, sizeof *owner);
-    uint64_t *columns = xcalloc(all->n + 1, sizeof *columns);
+    uint64_t *columns = xcalloc(2 * all->n + 1, sizeof *columns), *span = columns + all->n;
     for (size_t i = 0; i < all->n; i++) {
         owner[i] = all->items[i].owner;
         columns[i] = all->items[i].n;
+        span[i] = all->items[i].span;
     }
-    int rc = factors_writer_open(w, path, names, owner, columns, all->n, e);
+    int rc = factors_writer_open(w, path, names, owner, columns, span, all->n, e);
     xfree(owner);
     xfree(columns);
     return rc;
@@ -148,6 +157,7 @@ struct passes {
     const char *const *names;
     const struct engine_grams *all; /* owners of everything, without sums */
     struct factors_writer writer;
+    uint64_t span;
     int threads;
     const struct progress *progress;
 };
@@ -158,7 +168,7 @@ static int make_pass(struct passes *p, const size_t *index, size_t n, struct err
     struct engine_grams grams;
     for (size_t i = 0; i < n; i++)
         names[i] = p->names[index[i]];
-    int rc = engine_gram(p->engine, p->windows, names, n, &grams, p->progress, e);
+    int rc = engine_gram(p->engine, p->windows, names, n, p->span, &grams, p->progress, e);
     for (size_t i = 0; rc == 0 && i < n; i++)
         if (grams.items[i].n != p->all->items[index[i]].n || !grams.items[i].sum)
             rc = err_set(e, ERR_CHILD, NULL, "the inputs of %s changed between passes", names[i]);
@@ -186,7 +196,7 @@ static int make_all(struct passes *p, uint64_t memory_max, struct err *e)
         const struct engine_gram *g = &p->all->items[i];
         if (g->owner != i)
             continue;
-        uint64_t own = g->n * g->n * SUM_BYTES;
+        uint64_t own = g->n * g->span * SUM_BYTES;
         if (n > 0 && memory_max > 0 && bytes + own > memory_max) {
             rc = make_pass(p, index, n, e);
             n = 0;
@@ -201,7 +211,7 @@ static int make_all(struct passes *p, uint64_t memory_max, struct err *e)
     return rc;
 }
 
-int measure_factors(const char *path, const struct imatrix *matrix, struct engine *g,
+int measure_factors(const char *path, const struct imatrix *matrix, uint64_t span, struct engine *g,
                     const struct engine_windows *w, const struct measure_options *o, struct err *e)
 {
     struct engine_grams all = {0};
@@ -211,9 +221,10 @@ int measure_factors(const char *path, const struct imatrix *matrix, struct engin
                        .windows = w,
                        .names = names,
                        .all = &all,
+                       .span = span > 0 ? span : UINT32_MAX,
                        .threads = o->threads,
                        .progress = o->progress};
-    int rc = n > 0 ? engine_gram_owners(g, w, names, n, &all, e)
+    int rc = n > 0 ? engine_gram_owners(g, w, names, n, p.span, &all, e)
                    : err_set(e, ERR_UNSUPPORTED, NULL,
                              "no tensor of the importance matrix meets its inputs whole, in rows "
                              "that blocks of 32 divide");

@@ -54,7 +54,7 @@ static bool feedback_find(const struct probe_job *job, const struct model_tensor
     const struct factors_entry *x = job->factors ? factors_find(job->factors, t->name) : NULL;
     if (!x || x->n != t->shape.ne[0])
         return false;
-    *f = (struct quant_feedback){.factor = x->factor, .weight = x->weight};
+    *f = (struct quant_feedback){.factor = x->factor, .span = x->span, .weight = x->weight};
     return true;
 }
 

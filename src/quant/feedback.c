@@ -44,17 +44,24 @@ struct work {
     uint8_t blocks[LANES * BLOCK_BYTES_MAX]; /* one of each row */
 };
 
-/* target of columns [at, at + size) = weight + Σ_{k < at} error_k U_k. STRIP columns at a time
- * stay in registers. */
+/* Row k of U from column j on; both are in one span. */
+static inline const float *factor_row(const struct work *w, size_t k, size_t j)
+{
+    size_t span = (size_t)w->feedback->span;
+    return w->feedback->factor + k * span + j % span;
+}
+
+/* target of columns [at, at + size) = weight + Σ error_k U_k over the span's earlier columns k.
+ * STRIP columns at a time stay in registers. */
 CPU_CLONES static void add_past(struct work *w, size_t at, size_t size)
 {
-    const float *u = w->feedback->factor;
+    size_t from = at - at % (size_t)w->feedback->span;
     for (size_t j = 0; j < size; j += STRIP) {
         lane sum[STRIP];
         for (int s = 0; s < STRIP; s++)
             sum[s] = w->weight[at + j + (size_t)s];
-        for (size_t k = 0; k < at; k++) {
-            const float *row = u + k * w->n + at + j;
+        for (size_t k = from; k < at; k++) {
+            const float *row = factor_row(w, k, at + j);
             for (int s = 0; s < STRIP; s++)
                 sum[s] += w->error[k] * row[s];
         }
@@ -68,11 +75,11 @@ CPU_CLONES static void add_past(struct work *w, size_t at, size_t size)
  * its part of the correction asks the later ones for less. */
 CPU_CLONES static void expect(struct work *w, size_t at, size_t size)
 {
-    const float *u = w->feedback->factor;
+    bool first = at % (size_t)w->feedback->span == 0;
     for (size_t j = 0; j < size; j++)
         w->expected[j] = w->target[j] - w->weight[at + j];
-    for (size_t j = 0; at > 0 && j < size; j++) {
-        const float *row = u + (at + j) * w->n + at;
+    for (size_t j = 0; !first && j < size; j++) {
+        const float *row = factor_row(w, at + j, at);
         for (size_t i = j + 1; i < size; i++)
             w->expected[i] -= w->expected[j] * row[i];
     }
@@ -131,7 +138,6 @@ static inline void nearest(const struct work *w, size_t j, lane *level, lane *va
 CPU_CLONES static void round_block(struct work *w, size_t at, size_t size, lane *squared,
                                    lane *missed)
 {
-    const float *u = w->feedback->factor;
     for (size_t j = 0; j < size; j++) {
         lane level, value;
         nearest(w, j, &level, &value);
@@ -139,7 +145,7 @@ CPU_CLONES static void round_block(struct work *w, size_t at, size_t size, lane 
         w->error[at + j] = error;
         *squared += error * error;
         *missed += miss * miss * w->feedback->weight[at + j];
-        const float *row = u + (at + j) * w->n + at;
+        const float *row = factor_row(w, at + j, at);
         for (size_t i = j + 1; i < size; i++)
             w->target[i] += error * row[i];
         for (int i = 0; w->pack && i < LANES; i++)

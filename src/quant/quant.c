@@ -520,6 +520,9 @@ int quant_encode_feedback(enum dtype type, const float *src, void *dst, uint64_t
         return -1;
     if (!info->quantized)
         return err_set(e, ERR_BUG, NULL, "type %s has no error feedback", info->name);
+    if (feedback->span != n_per_row && (feedback->span == 0 || feedback->span % QUANT_SPAN != 0))
+        return err_set(e, ERR_BUG, NULL, "error feedback in spans of %llu columns",
+                       (unsigned long long)feedback->span);
     if (feedback_encode(type, src, dst, rows, n_per_row, feedback, &want.error, &infinite, e))
         return -1;
     if (error) {

@@ -56,9 +56,13 @@ int quant_encode_many(struct quant_want *wants, int n, const float *src, uint64_
                       uint64_t n_per_row, const float *importance, struct err *e);
 
 /* What the inputs of a matrix say about its columns together: Σ x xᵀ = U diag(weight) Uᵀ. */
+enum { QUANT_SPAN = 256 }; /* no block is longer */
 struct quant_feedback {
-    const float *factor; /* (n_per_row, n_per_row), U by rows: unit upper triangular; nothing on or
-                          * below the diagonal is read */
+    /* (n_per_row, span): row k of U, from the first column of its span on. Unit upper triangular;
+     * nothing on or below the diagonal is read. */
+    const float *factor;
+    /* Columns that hear of each other's errors: n_per_row, or a multiple of QUANT_SPAN below it. */
+    uint64_t span;
     const float
         *weight; /* (n_per_row), ≥ 0: what an error in the column costs after the feedback */
 };

@@ -15,7 +15,7 @@
 #include "base/stop.h"
 #include "base/banned.h"
 
-enum { TRIALS_FAST = 2, TRIALS_NORMAL = 8, STOCK_TYPICAL = 3 };
+enum { TRIALS_FAST = 2, TRIALS_NORMAL = 8, TRIALS_MAX = 16, STOCK_TYPICAL = 3 };
 /* Codebook types took 1.5 to 1.8 times the processor time per token of k-quants of their size. */
 static const double codebook_handicap = 1.1;
 
@@ -30,6 +30,8 @@ static int trials_most(const struct run *r)
 {
     if (r->set.max_iters > 0)
         return r->set.max_iters;
+    if (strcmp(r->set.effort, "max") == 0)
+        return TRIALS_MAX;
     return strcmp(r->set.effort, "fast") == 0 ? TRIALS_FAST : TRIALS_NORMAL;
 }
 

@@ -241,22 +241,53 @@ static int make_importance(struct run *r, struct real *w, struct err *e)
     return 0;
 }
 
+/* Recipes name factors by their hash; quantize asks the store where they lie. */
+static int note_factors(struct run *r, const char *path, struct err *e)
+{
+    json_t *doc = json_pack("{s:s}", "path", path);
+    char *text = json_text(doc, false);
+    int rc = store_fact_put(r->store, "factors", r->factors.sha256, text, e);
+    xfree(text);
+    json_decref(doc);
+    return rc;
+}
+
+/* Correlations between all columns of a row cost a matrix of columns by columns for each input, on
+ * disk as well; within spans of a block's length they cost next to nothing. */
 static int make_factors(struct run *r, struct real *w, struct err *e)
 {
     char key[65];
     text_key(&w->text, TEXT_CALIBRATION, key);
-    char *path = xasprintf("%s/factors-%.16s.gguf", r->cache, key);
+    bool whole = strcmp(r->set.effort, "max") == 0;
+    char *path = xasprintf("%s/factors%s-%.16s.gguf", r->cache, whole ? "" : "-256", key);
     struct measure_options o;
     int rc = 0;
     options(r, &o);
-    if (!fs_exists(path))
-        rc =
-            measure_factors(path, &r->imatrix, w->engine, &w->text.part[TEXT_CALIBRATION].w, &o, e);
-    if (rc == 0)
-        rc = factors_open(&r->factors, path, e);
+    if (!fs_exists(path) || factors_open(&r->factors, path, NULL) != 0) {
+        rc = measure_factors(path, &r->imatrix, whole ? 0 : QUANT_SPAN, w->engine,
+                             &w->text.part[TEXT_CALIBRATION].w, &o, e);
+        if (rc == 0)
+            rc = factors_open(&r->factors, path, e);
+    }
     r->have_factors = rc == 0;
+    if (rc == 0)
+        rc = note_factors(r, path, e);
     xfree(path);
     return rc;
+}
+
+/* A model that error feedback does not suit is rounded to the nearest. */
+static int try_factors(struct run *r, struct err *e)
+{
+    struct err inner = {0};
+    if (with_original(r, r->world_data, make_factors, &inner) == 0)
+        return 0;
+    if (inner.code != ERR_UNSUPPORTED && inner.code != ERR_INPUT) {
+        *e = inner;
+        return -1;
+    }
+    run_note(r, "no error feedback: %s", inner.message);
+    return 0;
 }
 
 static int make_reference(struct run *r, struct real *w, enum text_set set,
@@ -319,7 +350,7 @@ static int real_prepare(struct run *r, struct err *e)
     stage_enter(r, STAGE_IMPORTANCE);
     if (with_original(r, w, make_importance, e) != 0 || correct_fixed_bytes(r, e) != 0)
         return -1;
-    if (strcmp(r->set.effort, "max") == 0 && with_original(r, w, make_factors, e) != 0)
+    if (strcmp(r->set.effort, "fast") != 0 && try_factors(r, e) != 0)
         return -1;
     stage_enter(r, STAGE_REFERENCE);
     return with_original(r, w, make_search_reference, e);

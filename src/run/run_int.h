@@ -28,7 +28,9 @@ struct settings {
     uint64_t seed;
     struct targets asked;   /* as given */
     struct targets targets; /* with what the preset adds */
-    char *effort; /* fast normal max; max rounds composed candidates with error feedback */
+    /* fast: composed candidates are rounded to the nearest; normal: with error feedback within
+     * spans of columns; max: within whole rows. */
+    char *effort;
     int max_iters;
     double budget_minutes;
     int threads, gpu_layers;

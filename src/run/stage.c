@@ -88,7 +88,8 @@ void stages_expect(struct run *r)
     size_t windows = c->calibration + c->search + c->final;
     x[STAGE_ORIGINAL] = 0.1 + 4 * parameters / copied_per_second;
     x[STAGE_TEXT] = 0.1 + (double)windows * window * 1.5;
-    x[STAGE_IMPORTANCE] = (double)c->calibration * window * 1.2;
+    bool fed = strcmp(r->set.effort, "fast") != 0, whole = strcmp(r->set.effort, "max") == 0;
+    x[STAGE_IMPORTANCE] = (double)c->calibration * window * (whole ? 3.5 : fed ? 2.4 : 1.1);
     x[STAGE_REFERENCE] = (double)c->search * window;
     x[STAGE_PROBES] = (double)r->subject.groups.n_sets * (double)c->probe * window + encode;
     x[STAGE_STOCK] = trials_stock * (encode + (double)c->search * window);

@@ -100,7 +100,7 @@ static void weigh_table(struct probe_table *to, const struct probe_table *t, dou
 static void look_init(struct look *l, const struct search_space *s, const struct trials *h)
 {
     *l = (struct look){.space = s, .history = h};
-    correct_table(&l->table, s->table, s->groups, h);
+    correct_table(&l->table, s->table, s->groups, h, s->feedback != NULL);
     weigh_table(&l->weighted, &l->table, s->codebook_handicap);
     uint64_t most = s->fixed_bytes + allocate_largest(s->table);
     /* A limit below what these types can reach is a target that is missed: then the smallest there

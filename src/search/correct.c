@@ -50,9 +50,10 @@ static int type_index(const struct probe_table *t, enum dtype type)
 }
 
 static bool observe(struct seen *s, const struct probe_table *t, const struct probe_groups *groups,
-                    const struct trial *trial)
+                    const struct trial *trial, bool fed)
 {
-    if (trial->failed || !trial->group_types || !trial->score.has_kld)
+    if (trial->failed || !trial->group_types || !trial->score.has_kld ||
+        (trial->recipe.feedback != NULL) != fed)
         return false;
     double p = allocate_kld(t, trial->group_types);
     if (!(p > 0) || !(trial->score.kld_mean > 0))
@@ -132,14 +133,14 @@ static void table_copy(struct probe_table *to, const struct probe_table *t)
 }
 
 void correct_table(struct probe_table *to, const struct probe_table *t,
-                   const struct probe_groups *groups, const struct trials *history)
+                   const struct probe_groups *groups, const struct trials *history, bool fed)
 {
     struct fit *f = xcalloc(1, sizeof(*f));
     table_copy(to, t);
     f->n_groups = t->n_groups;
     /* The latest trials lie nearest to where the search is. */
     for (size_t i = history->n; i-- > 0 && f->n < OBSERVED_MAX;)
-        f->n += observe(&f->seen[f->n], t, groups, &history->items[i]);
+        f->n += observe(&f->seen[f->n], t, groups, &history->items[i], fed);
     solve(f);
     for (size_t g = 0; f->n > 0 && g < t->n_groups; g++)
         for (int k = 0; k < t->n_types; k++)

@@ -4,10 +4,10 @@
 
 #include "search/search.h"
 
-/* The table with its predictions corrected by what was measured (correct.c).
- * probe_table_release. */
+/* The table with its predictions corrected by what was measured (correct.c) of candidates that were
+ * rounded as the table supposes, with error feedback (fed) or without. probe_table_release. */
 void correct_table(struct probe_table *to, const struct probe_table *t,
-                   const struct probe_groups *groups, const struct trials *history);
+                   const struct probe_groups *groups, const struct trials *history, bool fed);
 
 /* Was a candidate with these types, or this stock mix, tried before (failed ones included)? */
 bool history_has_types(const struct trials *h, const enum dtype *types, size_t n_groups);

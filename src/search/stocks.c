@@ -243,11 +243,14 @@ static size_t bisect(const struct search_space *s, const struct trials *h,
     return n;
 }
 
-static void propose(struct proposal *p, const struct search_stock *m)
+/* Under a table for error feedback, which mixes do without, no prediction is right. */
+static void propose(struct proposal *p, const struct search_stock *m, bool fed)
 {
     char size[NUM_TEXT_MAX];
-    *p = (struct proposal){
-        .bytes = m->bytes, .predicted_kld = m->kld, .stock_name = m->name, .group_types = m->types};
+    *p = (struct proposal){.bytes = m->bytes,
+                           .predicted_kld = fed ? NAN : m->kld,
+                           .stock_name = m->name,
+                           .group_types = m->types};
     recipe_init(&p->recipe, m->name);
     snprintf(p->reason, sizeof(p->reason), "stock mix %s, %s", m->name,
              num_format_size(m->bytes, size));
@@ -272,7 +275,7 @@ int stocks_next(const struct search_space *s, const struct trials *h, struct pro
             pick++;
     bool found = pick < n;
     if (found) {
-        propose(p, &list[pick]);
+        propose(p, &list[pick], s->feedback != NULL);
         list[pick].types = NULL;
     }
     search_stocks_free(list, n);

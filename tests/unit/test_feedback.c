@@ -75,7 +75,7 @@ static double output_error(const float *decoded)
     return sum;
 }
 
-static const struct quant_feedback feedback = {.factor = factor, .weight = residual};
+static const struct quant_feedback feedback = {.factor = factor, .span = N, .weight = residual};
 
 static double error_with(enum dtype type, bool fed, struct quant_error *reported)
 {
@@ -144,12 +144,45 @@ static void rows_do_not_know_each_other(void **state)
     }
 }
 
+/* Spans are strangers to each other: as if each were a matrix of its own. */
+static void spans_are_separate(void **state)
+{
+    enum { SPAN = QUANT_SPAN };
+    static float narrow[N * SPAN], half[ROWS * SPAN], own[SPAN * SPAN];
+    static uint8_t together[ROWS * N * 4], alone[ROWS * SPAN * 4];
+    struct err e = {0};
+    (void)state;
+    for (int k = 0; k < N; k++)
+        memcpy(narrow + k * SPAN, factor + k * N + k / SPAN * SPAN, SPAN * sizeof(float));
+    for (size_t i = 0; i < sizeof scalar_types / sizeof *scalar_types; i++) {
+        const struct dtype_info *t = dtype_info(scalar_types[i]);
+        size_t bytes = (size_t)(SPAN / t->block * t->bytes);
+        struct quant_feedback spans = {.factor = narrow, .span = SPAN, .weight = residual};
+        if (quant_encode_feedback(t->id, weights, together, ROWS, N, &spans, NULL, &e))
+            fail_msg("%s", e.message);
+        for (int s = 0; s < N / SPAN; s++) {
+            struct quant_feedback one = {
+                .factor = own, .span = SPAN, .weight = residual + s * SPAN};
+            memcpy(own, narrow + s * SPAN * SPAN, sizeof own);
+            for (int r = 0; r < ROWS; r++)
+                memcpy(half + r * SPAN, weights + r * N + s * SPAN, SPAN * sizeof(float));
+            assert_int_equal(quant_encode_feedback(t->id, half, alone, ROWS, SPAN, &one, NULL, &e),
+                             0);
+            for (size_t r = 0; r < ROWS; r++)
+                assert_memory_equal(alone + r * bytes, together + (2 * r + (size_t)s) * bytes,
+                                    bytes);
+        }
+    }
+    struct quant_feedback odd = {.factor = narrow, .span = 100, .weight = residual};
+    assert_int_equal(quant_encode_feedback(DT_Q4_0, weights, together, 1, N, &odd, NULL, &e), -1);
+}
+
 /* Columns that know nothing of each other leave nothing to make up for. */
 static void without_correlation_it_rounds_to_the_nearest(void **state)
 {
     static const float nothing[N * N];
     static uint8_t fed[ROWS * N], plain[ROWS * N];
-    struct quant_feedback none = {.factor = nothing, .weight = residual};
+    struct quant_feedback none = {.factor = nothing, .span = N, .weight = residual};
     struct err e = {0};
     (void)state;
     assert_int_equal(quant_encode_feedback(DT_IQ3_S, weights, fed, ROWS, N, &none, NULL, &e), 0);
@@ -173,7 +206,7 @@ static void bad_input_is_refused(void **state)
                      -1);
     /* Factors out of a damaged file. */
     static float damaged[N * N];
-    struct quant_feedback mad = {.factor = damaged, .weight = residual};
+    struct quant_feedback mad = {.factor = damaged, .span = N, .weight = residual};
     const float values[] = {NAN, INFINITY, 1e30f};
     for (int k = 0; k < 3; k++) {
         damaged[5 * N + 400] = values[k];
@@ -185,12 +218,13 @@ static void bad_input_is_refused(void **state)
 
 /* ---- the file -------------------------------------------------------------------------------- */
 
-static void write_file(const char *path, const char *const *names, const size_t *owner, size_t n)
+static void write_file(const char *path, const char *const *names, const size_t *owner, size_t n,
+                       uint64_t last_span)
 {
     struct factors_writer w;
     struct err e = {0};
-    const uint64_t columns[] = {32, 32, 64};
-    if (factors_writer_open(&w, path, names, owner, columns, n, &e) ||
+    const uint64_t columns[] = {32, 32, 512}, span[] = {32, 32, last_span};
+    if (factors_writer_open(&w, path, names, owner, columns, span, n, &e) ||
         factors_writer_put(&w, 0, factor, residual, &e) ||
         factors_writer_put(&w, 2, factor, residual, &e) || factors_writer_commit(&w, &e))
         fail_msg("%s", e.message);
@@ -204,16 +238,20 @@ static void files_are_read_back(void **state)
     struct err e = {0};
     (void)state;
     close(mkstemp(path));
-    write_file(path, names, (const size_t[]){0, 0, 2}, 3);
+    write_file(path, names, (const size_t[]){0, 0, 2}, 3, 256);
     assert_int_equal(factors_open(&f, path, &e), 0);
     assert_int_equal(f.n, 3);
     assert_null(factors_find(&f, "d.weight"));
-    assert_int_equal(factors_find(&f, "c.weight")->n, 64);
+    assert_int_equal(factors_find(&f, "c.weight")->n, 512);
+    assert_int_equal(factors_find(&f, "c.weight")->span, 256);
     assert_ptr_equal(factors_find(&f, "b.weight")->factor, factors_find(&f, "a.weight")->factor);
     assert_memory_equal(factors_find(&f, "b.weight")->factor, factor, 32 * 32 * sizeof(float));
     assert_memory_equal(factors_find(&f, "b.weight")->weight, residual, 32 * sizeof(float));
     factors_close(&f);
-    write_file(path, names, (const size_t[]){0, 7, 2}, 3);
+    write_file(path, names, (const size_t[]){0, 0, 2}, 3, 128);
+    assert_int_equal(factors_open(&f, path, &e), -1);
+    assert_non_null(strstr(e.message, "factors of c.weight"));
+    write_file(path, names, (const size_t[]){0, 7, 2}, 3, 512);
     assert_int_equal(factors_open(&f, path, &e), -1);
     assert_non_null(strstr(e.message, "factors of b.weight"));
     assert_int_equal(truncate(path, 300), 0);
@@ -228,6 +266,7 @@ int main(void)
         cmocka_unit_test(the_output_gains),
         cmocka_unit_test(the_error_reported_is_that_of_the_output),
         cmocka_unit_test(rows_do_not_know_each_other),
+        cmocka_unit_test(spans_are_separate),
         cmocka_unit_test(without_correlation_it_rounds_to_the_nearest),
         cmocka_unit_test(bad_input_is_refused),
         cmocka_unit_test(files_are_read_back),

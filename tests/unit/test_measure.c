@@ -359,6 +359,40 @@ static void test_importance(void **state)
     xfree(path);
 }
 
+/* Factors within spans are those of the matrix that has nothing between spans: where a span is all
+ * there is, and in the last span, nothing changes. */
+static void test_spans(const char *path, const char *whole, const struct imatrix *m)
+{
+    struct measure_options o = {.threads = 2, .gpu_layers = -1};
+    struct factors f, all;
+    struct corpus c;
+    struct engine *g;
+    struct err e = {0};
+    assert_int_equal(measure_open(&g, NULL, f32, ENGINE_FILE, N_CTX, 0, true, &o, &e), 0);
+    assert_int_equal(corpus_from_file(&c, g, text_path, N_CTX, 4, &e), 0);
+    struct engine_windows w = corpus_slice(&c, 0, 4);
+    if (measure_factors(path, m, 256, g, &w, &o, &e))
+        fail_msg("%s", e.message);
+    engine_stop(g);
+    corpus_release(&c);
+    assert_int_equal(factors_open(&f, path, &e), 0);
+    assert_int_equal(factors_open(&all, whole, &e), 0);
+    const struct factors_entry *q = factors_find(&f, "blk.3.attn_q.weight"),
+                               *old = factors_find(&all, "blk.3.attn_q.weight");
+    assert_int_equal(q->span, 256);
+    assert_memory_equal(q->factor, old->factor, 256 * 256 * sizeof(float));
+    q = factors_find(&f, "blk.3.ffn_down.weight");
+    old = factors_find(&all, "blk.3.ffn_down.weight");
+    assert_int_equal(q->n, 768);
+    assert_int_equal(q->span, 256);
+    assert_int_equal(old->span, 768);
+    for (size_t i = 512; i < 768; i++)
+        assert_memory_equal(q->factor + i * 256, old->factor + i * 768 + 512, 256 * sizeof(float));
+    assert_true(q->weight[0] > old->weight[0]); /* less is known of what follows */
+    factors_close(&f);
+    factors_close(&all);
+}
+
 /* Factors of the sample's inputs: shared where inputs are, and the same for any number of threads.
  */
 static void test_factors(void **state)
@@ -378,7 +412,7 @@ static void test_factors(void **state)
         struct engine_windows w = corpus_slice(&c, 0, 4);
         if (threads == 1)
             assert_int_equal(measure_importance(&m, g, &w, "text.txt", NULL, &e), 0);
-        if (measure_factors(path[threads - 1], &m, g, &w, &some, &e))
+        if (measure_factors(path[threads - 1], &m, 0, g, &w, &some, &e))
             fail_msg("%s", e.message);
         engine_stop(g);
         corpus_release(&c);
@@ -401,6 +435,7 @@ static void test_factors(void **state)
     float last = imatrix_find(&m, "blk.3.ffn_down.weight")->values[767];
     assert_true(down->weight[767] > last && down->weight[767] < last * 3);
     factors_close(&f);
+    test_spans(path[0], path[1], &m);
     imatrix_release(&m);
     xfree(path[0]);
     xfree(path[1]);
