@@ -90,7 +90,7 @@ static void grams(struct engine *g, const struct engine_windows *w, const struct
     for (size_t i = 0; i < m->n; i++)
         if (m->entries[i].n_mat == 1 && m->entries[i].n_in % 32 == 0)
             names[n++] = m->entries[i].name;
-    if (engine_gram(g, w, names, n, span, &out, NULL, &e) != 0)
+    if (engine_gram(g, w, &(struct engine_gram_wish){names, n, span, false}, &out, NULL, &e) != 0)
         die("Gram matrices", &e);
     engine_grams_free(&out);
     xfree(names);
@@ -102,7 +102,8 @@ static void bare(struct engine *g, const struct engine_windows *w)
     static const char *const nobody[] = {"(none)"};
     struct engine_grams out;
     struct err e = {0};
-    if (engine_gram(g, w, nobody, 1, 256, &out, NULL, &e) == 0 || e.code != ERR_INPUT)
+    if (engine_gram(g, w, &(struct engine_gram_wish){nobody, 1, 256, false}, &out, NULL, &e) == 0 ||
+        e.code != ERR_INPUT)
         die("the bare pass", &e);
 }
 

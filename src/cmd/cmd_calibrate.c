@@ -79,10 +79,11 @@ static int calibrate_original(struct cmd_context *c, const struct cmd_args *a,
         cmd_corpus_make(c, a, o, g, n_ctx, windows_wanted(a, n_ctx), &text, e))
         goto out;
     struct engine_windows all = corpus_slice(&text, 0, text.n_windows);
-    if (measure_importance(&matrix, g, &all, text.source, c->progress, e) ||
-        imatrix_write(&matrix, cmd_text(a, "output"), e) ||
-        (factors &&
-         measure_factors(factors, &matrix, (uint64_t)cmd_integer(a, "span"), g, &all, &options, e)))
+    if (factors ? measure_factors(factors, &matrix, text.source, (uint64_t)cmd_integer(a, "span"),
+                                  g, &all, &options, e)
+                : measure_importance(&matrix, g, &all, text.source, c->progress, e))
+        goto out;
+    if (imatrix_write(&matrix, cmd_text(a, "output"), e))
         goto out;
     *result = calibrate_json_new(a, &matrix, &text, clock_seconds() - began);
     rc = 0;

@@ -394,15 +394,15 @@ static int read_activation(const json_t *item, int fd, uint64_t *offset, uint64_
     return 0;
 }
 
-static int read_activations(const json_t *answer, int fd, struct engine_activation **a, size_t *n,
-                            struct err *e)
+/* The floats begin at `offset` in the worker's memory file. */
+static int read_activations(const json_t *answer, int fd, uint64_t offset,
+                            struct engine_activation **a, size_t *n, struct err *e)
 {
     const json_t *items = json_object_get(answer, "activations");
     size_t count = json_array_size(items);
     struct stat st;
-    uint64_t offset = 0;
     if (fd < 0 || fstat(fd, &st) < 0 || st.st_size < 0 || count > ACTIVATIONS_MAX ||
-        (uint64_t)st.st_size > activation_bytes_max)
+        (uint64_t)st.st_size < offset || (uint64_t)st.st_size - offset > activation_bytes_max)
         return err_set(e, ERR_CHILD, NULL, "the worker sent no usable activations");
     *a = xcalloc(count + 1, sizeof(**a));
     for (size_t i = 0; i < count; i++) {
@@ -429,7 +429,7 @@ int engine_collect(struct engine *g, const struct engine_windows *w, struct engi
         goto out;
     if (engine_call(g, &call, windows_request("collect", w), &answer, &fd, e))
         goto out;
-    rc = read_activations(answer, fd, a, n, e);
+    rc = read_activations(answer, fd, 0, a, n, e);
 out:
     if (rc) {
         engine_activations_free(*a, *n);
@@ -459,6 +459,7 @@ void engine_grams_free(struct engine_grams *grams)
 {
     if (grams->memory)
         munmap(grams->memory, grams->bytes);
+    engine_activations_free(grams->activations, grams->n_activations);
     xfree(grams->items);
     *grams = (struct engine_grams){0};
 }
@@ -484,7 +485,7 @@ static int read_gram_items(const json_t *answer, size_t n_names, uint64_t span,
 }
 
 /* Points the items into the worker's memory file, which must be long enough for them. */
-static int read_gram_sums(int fd, struct engine_grams *out, struct err *e)
+static int read_gram_sums(int fd, struct engine_grams *out, uint64_t *floats, struct err *e)
 {
     struct stat st;
     uint64_t taken = 0;
@@ -505,23 +506,26 @@ static int read_gram_sums(int fd, struct engine_grams *out, struct err *e)
         g->sum = (const float *)out->memory + taken;
         taken += g->n * g->span;
     }
+    *floats = taken;
     return 0;
 }
 
-static int ask_grams(struct engine *g, const struct engine_windows *w, const char *const *names,
-                     size_t n_names, uint64_t span, bool sums, struct engine_grams *out,
+static int ask_grams(struct engine *g, const struct engine_windows *w,
+                     const struct engine_gram_wish *wish, bool sums, struct engine_grams *out,
                      const struct progress *p, struct err *e)
 {
     struct engine_call call = {.doing = "correlating activations", .progress = p};
     struct engine_share in = {.fd = -1};
     json_t *answer = NULL, *list = json_array();
     int fd = -1, rc = -1;
+    uint64_t floats = 0;
     *out = (struct engine_grams){0};
-    for (size_t i = 0; i < n_names; i++)
-        json_array_append_new(list, json_string(names[i]));
+    for (size_t i = 0; i < wish->n; i++)
+        json_array_append_new(list, json_string(wish->names[i]));
     json_t *request = windows_request("gram", w);
     json_object_set_new(request, "names", list);
-    json_object_set_new(request, "span", json_integer((json_int_t)span));
+    json_object_set_new(request, "span", json_integer((json_int_t)wish->span));
+    json_object_set_new(request, "collect", json_boolean(wish->collect));
     json_object_set_new(request, "sums", json_boolean(sums));
     if (!g->model)
         err_set(e, ERR_BUG, NULL, "no model is loaded");
@@ -530,9 +534,12 @@ static int ask_grams(struct engine *g, const struct engine_windows *w, const cha
         request = NULL;
     }
     if (rc == 0)
-        rc = read_gram_items(answer, n_names, span, out, e);
+        rc = read_gram_items(answer, wish->n, wish->span, out, e);
     if (rc == 0 && sums)
-        rc = read_gram_sums(fd, out, e);
+        rc = read_gram_sums(fd, out, &floats, e);
+    if (rc == 0 && sums && wish->collect)
+        rc = read_activations(answer, fd, floats * sizeof(float), &out->activations,
+                              &out->n_activations, e);
     if (rc)
         engine_grams_free(out);
     if (fd >= 0)
@@ -543,17 +550,17 @@ static int ask_grams(struct engine *g, const struct engine_windows *w, const cha
     return rc;
 }
 
-int engine_gram(struct engine *g, const struct engine_windows *w, const char *const *names,
-                size_t n_names, uint64_t span, struct engine_grams *out, const struct progress *p,
-                struct err *e)
+int engine_gram(struct engine *g, const struct engine_windows *w,
+                const struct engine_gram_wish *wish, struct engine_grams *out,
+                const struct progress *p, struct err *e)
 {
-    return ask_grams(g, w, names, n_names, span, true, out, p, e);
+    return ask_grams(g, w, wish, true, out, p, e);
 }
 
-int engine_gram_owners(struct engine *g, const struct engine_windows *w, const char *const *names,
-                       size_t n_names, uint64_t span, struct engine_grams *out, struct err *e)
+int engine_gram_owners(struct engine *g, const struct engine_windows *w,
+                       const struct engine_gram_wish *wish, struct engine_grams *out, struct err *e)
 {
-    return ask_grams(g, w, names, n_names, span, false, out, NULL, e);
+    return ask_grams(g, w, wish, false, out, NULL, e);
 }
 
 /* ---- weights --------------------------------------------------------------------------------- */

@@ -157,14 +157,23 @@ struct engine_gram {
 struct engine_grams {
     struct engine_gram *items; /* parallel to the names asked for */
     size_t n, bytes;
-    void *memory; /* what the sums lie in */
+    void *memory;                          /* what the sums lie in */
+    struct engine_activation *activations; /* what engine_collect would say; NULL = not asked */
+    size_t n_activations;
 };
-int engine_gram(struct engine *g, const struct engine_windows *w, const char *const *names,
-                size_t n_names, uint64_t span, struct engine_grams *out, const struct progress *p,
-                struct err *e);
+struct engine_gram_wish {
+    const char *const *names;
+    size_t n;
+    uint64_t span;
+    bool collect; /* activations too, in the same pass */
+};
+int engine_gram(struct engine *g, const struct engine_windows *w,
+                const struct engine_gram_wish *wish, struct engine_grams *out,
+                const struct progress *p, struct err *e);
 /* The same from the first window and without sums: who shares with whom, and how large it is. */
-int engine_gram_owners(struct engine *g, const struct engine_windows *w, const char *const *names,
-                       size_t n_names, uint64_t span, struct engine_grams *out, struct err *e);
+int engine_gram_owners(struct engine *g, const struct engine_windows *w,
+                       const struct engine_gram_wish *wish, struct engine_grams *out,
+                       struct err *e);
 void engine_grams_free(struct engine_grams *grams);
 
 /* ENGINE_FLOAT only: replace all values of one weight tensor / put the original back. */

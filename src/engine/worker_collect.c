@@ -43,8 +43,10 @@ struct collector {
     char error[256]; /* the first thing that went wrong; "" = nothing */
 };
 
-static void collector_free(struct collector *c)
+void collector_free(struct collector *c)
 {
+    if (!c)
+        return;
     for (size_t i = 0; i < c->n; i++) {
         xfree(c->matrices[i].name);
         xfree(c->matrices[i].sum);
@@ -222,10 +224,10 @@ bool collect_callback(struct ggml_tensor *t, bool ask, void *ud)
     if (ask || (!w->collector && !w->grams))
         return !ask;
     plain_name(t->src[0]->name, name);
-    if (w->grams) {
+    if (w->grams && t->op == GGML_OP_MUL_MAT)
         gram_meet(w, name, t->src[1]);
+    if (!w->collector)
         return true;
-    }
     pthread_mutex_lock(&w->lock);
     if (!w->collector->error[0] && t->op == GGML_OP_MUL_MAT_ID)
         add_experts(w->collector, t, name);
@@ -249,18 +251,26 @@ static uint64_t matrix_floats(const struct matrix *m)
     return m->n_in * m->n_mat + m->n_mat;
 }
 
-static int write_answer(const struct collector *c, json_t *answer, int *fd, struct err *e)
+struct collector *collector_new(void)
 {
-    uint64_t floats = 0;
-    void *data;
-    json_t *list = json_array();
+    return xcalloc(1, sizeof(struct collector));
+}
+
+int collector_end(struct collector *c, uint64_t *floats, struct err *e)
+{
+    if (c->error[0])
+        return err_set(e, ERR_INPUT, "the model is damaged or of an unknown kind", "%s", c->error);
+    qsort(c->matrices, c->n, sizeof(struct matrix), by_name);
+    *floats = 0;
     for (size_t i = 0; i < c->n; i++)
-        floats += matrix_floats(&c->matrices[i]);
-    size_t bytes = (size_t)floats * sizeof(float);
+        *floats += matrix_floats(&c->matrices[i]);
+    return 0;
+}
+
+void collector_write(const struct collector *c, json_t *answer, float *at)
+{
+    json_t *list = json_array();
     json_object_set_new(answer, "activations", list);
-    if (fs_memfd("activations", bytes, fd, &data, e))
-        return -1;
-    float *at = data;
     for (size_t i = 0; i < c->n; i++) {
         const struct matrix *m = &c->matrices[i];
         uint64_t n = m->n_in * m->n_mat;
@@ -272,23 +282,25 @@ static int write_answer(const struct collector *c, json_t *answer, int *fd, stru
                               json_pack("{s:o, s:I, s:I}", "name", wire_text_new(m->name), "n_in",
                                         (json_int_t)m->n_in, "n_mat", (json_int_t)m->n_mat));
     }
-    fs_memfd_close(-1, data, bytes);
-    return 0;
 }
 
 int worker_collect(struct worker *w, const json_t *request, json_t *answer, int *fd, struct err *e)
 {
     struct engine_windows windows;
+    uint64_t floats;
+    void *data;
     if (worker_windows(w, request, &windows, e))
         return -1;
-    w->collector = xcalloc(1, sizeof(*w->collector));
+    w->collector = collector_new();
     int rc = worker_run_collecting(w, &windows, e);
-    if (rc == 0 && w->collector->error[0])
-        rc = err_set(e, ERR_INPUT, "the model is damaged or of an unknown kind", "%s",
-                     w->collector->error);
-    qsort(w->collector->matrices, w->collector->n, sizeof(struct matrix), by_name);
     if (rc == 0)
-        rc = write_answer(w->collector, answer, fd, e);
+        rc = collector_end(w->collector, &floats, e);
+    if (rc == 0)
+        rc = fs_memfd("activations", (size_t)floats * sizeof(float), fd, &data, e);
+    if (rc == 0) {
+        collector_write(w->collector, answer, data);
+        fs_memfd_close(-1, data, (size_t)floats * sizeof(float));
+    }
     collector_free(w->collector);
     w->collector = NULL;
     return rc;

@@ -237,9 +237,11 @@ static int read_names(struct gram_set *s, const json_t *request, struct err *e)
     return 0;
 }
 
-static int write_answer(const struct gram_set *s, json_t *answer, int *fd, struct err *e)
+/* The sums, then what was collected besides. */
+static int write_answer(const struct gram_set *s, struct collector *collected, json_t *answer,
+                        int *fd, struct err *e)
 {
-    uint64_t floats = 0;
+    uint64_t floats = 0, others = 0;
     void *data;
     json_t *list = json_array();
     json_object_set_new(answer, "grams", list);
@@ -254,6 +256,9 @@ static int write_answer(const struct gram_set *s, json_t *answer, int *fd, struc
         return 0;
     if (floats == 0)
         return err_set(e, ERR_INPUT, NULL, "the model multiplies none of the tensors asked for");
+    if (collected && collector_end(collected, &others, e))
+        return -1;
+    bytes += (size_t)others * sizeof(float);
     if (fs_memfd("grams", bytes, fd, &data, e))
         return -1;
     float *at = data;
@@ -262,11 +267,14 @@ static int write_answer(const struct gram_set *s, json_t *answer, int *fd, struc
         for (uint64_t k = 0; g->sum && k < g->n * g->span; k++)
             *at++ = (float)((double)g->sum[k] * g->unit);
     }
+    if (collected)
+        collector_write(collected, answer, at);
     fs_memfd_close(-1, data, bytes);
     return 0;
 }
 
-static int run(struct worker *w, const struct engine_windows *windows, bool sums, struct err *e)
+static int run(struct worker *w, const struct engine_windows *windows, bool sums, bool collect,
+               struct err *e)
 {
     struct gram_set *s = w->grams;
     struct engine_windows first = *windows;
@@ -276,6 +284,7 @@ static int run(struct worker *w, const struct engine_windows *windows, bool sums
     if (worker_run_collecting(w, &first, e))
         return -1;
     s->learning = !sums;
+    w->collector = sums && collect ? collector_new() : NULL;
     if (sums && !s->error[0] && (make_sums(s, e) || worker_run_collecting(w, windows, e)))
         return -1;
     return s->error[0]
@@ -291,10 +300,13 @@ int worker_gram(struct worker *w, const json_t *request, json_t *answer, int *fd
         worker_number(request, "span", UINT32_MAX, &set.span, e) || read_names(&set, request, e))
         return -1;
     w->grams = &set;
-    int rc = run(w, &windows, json_opt_bool(request, "sums", true), e);
+    int rc = run(w, &windows, json_opt_bool(request, "sums", true),
+                 json_opt_bool(request, "collect", false), e);
     w->grams = NULL;
     if (rc == 0)
-        rc = write_answer(&set, answer, fd, e);
+        rc = write_answer(&set, w->collector, answer, fd, e);
+    collector_free(w->collector);
+    w->collector = NULL;
     set_free(&set);
     return rc;
 }

@@ -11,7 +11,8 @@
  *   reference {n_windows, n_ctx, first}         in: ids, reference: filled
  *   score {..., reference_positions}            in: ids, reference: read, out: engine_position[]
  *   collect {n_windows, n_ctx, first}           in: ids → {activations} + descriptor
- *   gram {names, span, sums, n_windows, n_ctx, first} in: ids → {grams} + descriptor
+ *   gram {names, span, sums, collect, n_windows, n_ctx, first} in: ids → {grams, activations?} +
+ *                                               descriptor: the sums, then what was collected
  *   tensor_set {name, n, from, count}           in: values
  *   tensor_restore {name}
  *   bench {n_prompt, n_gen, repeats, seconds_max}   → engine_speed
@@ -155,6 +156,11 @@ int worker_score(struct worker *w, const json_t *request, json_t *answer, struct
 /* ---- worker_collect.c ------------------------------------------------------------------------ */
 bool collect_callback(struct ggml_tensor *t, bool ask, void *ud);
 int worker_collect(struct worker *w, const json_t *request, json_t *answer, int *fd, struct err *e);
+struct collector *collector_new(void);
+/* After the pass: what went wrong in it, and how many floats are to be written. */
+int collector_end(struct collector *c, uint64_t *floats, struct err *e);
+void collector_write(const struct collector *c, json_t *answer, float *at);
+void collector_free(struct collector *c); /* NULL-safe */
 
 /* ---- worker_gram.c --------------------------------------------------------------------------- */
 bool gram_wants(const struct gram_set *s, const char *weight);

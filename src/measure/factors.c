@@ -16,6 +16,7 @@
 #include "base/stop.h"
 #include "base/thread.h"
 #include "format/factors.h"
+#include "measure/measure_int.h"
 #include "base/banned.h"
 
 static const double damping = 0.01;
@@ -157,6 +158,8 @@ struct passes {
     const char *const *names;
     const struct engine_grams *all; /* owners of everything, without sums */
     struct factors_writer writer;
+    struct imatrix *fill; /* with importance, in the first pass; or NULL */
+    const char *dataset;
     uint64_t span;
     int threads;
     const struct progress *progress;
@@ -166,9 +169,14 @@ static int make_pass(struct passes *p, const size_t *index, size_t n, struct err
 {
     const char **names = xcalloc(n + 1, sizeof(*names));
     struct engine_grams grams;
+    struct engine_gram_wish wish = {names, n, p->span, p->fill != NULL};
     for (size_t i = 0; i < n; i++)
         names[i] = p->names[index[i]];
-    int rc = engine_gram(p->engine, p->windows, names, n, p->span, &grams, p->progress, e);
+    int rc = engine_gram(p->engine, p->windows, &wish, &grams, p->progress, e);
+    if (rc == 0 && p->fill)
+        rc = importance_from(p->fill, grams.activations, grams.n_activations, p->dataset,
+                             p->windows, e);
+    p->fill = NULL;
     for (size_t i = 0; rc == 0 && i < n; i++)
         if (grams.items[i].n != p->all->items[index[i]].n || !grams.items[i].sum)
             rc = err_set(e, ERR_CHILD, NULL, "the inputs of %s changed between passes", names[i]);
@@ -211,35 +219,55 @@ static int make_all(struct passes *p, uint64_t memory_max, struct err *e)
     return rc;
 }
 
-int measure_factors(const char *path, const struct imatrix *matrix, uint64_t span, struct engine *g,
-                    const struct engine_windows *w, const struct measure_options *o, struct err *e)
+/* Factors of the tensors that `matrix` names, p->fill filled on the way. */
+static int make_file(struct passes *p, const char *path, const struct imatrix *matrix,
+                     uint64_t memory_max, struct err *e)
 {
     struct engine_grams all = {0};
     size_t n;
     const char **names = names_of(matrix, &n);
-    struct passes p = {.engine = g,
-                       .windows = w,
-                       .names = names,
-                       .all = &all,
-                       .span = span > 0 ? span : UINT32_MAX,
-                       .threads = o->threads,
-                       .progress = o->progress};
-    int rc = n > 0 ? engine_gram_owners(g, w, names, n, p.span, &all, e)
+    struct engine_gram_wish wish = {names, n, p->span, false};
+    p->names = names;
+    p->all = &all;
+    int rc = n > 0 ? engine_gram_owners(p->engine, p->windows, &wish, &all, e)
                    : err_set(e, ERR_UNSUPPORTED, NULL,
                              "no tensor of the importance matrix meets its inputs whole, in rows "
                              "that blocks of 32 divide");
     if (rc == 0)
         rc = all_met(&all, names, e);
     if (rc == 0)
-        rc = open_writer(&p.writer, path, &all, names, e);
+        rc = open_writer(&p->writer, path, &all, names, e);
     if (rc == 0) {
-        rc = make_all(&p, o->memory_bytes_max / 4, e);
+        rc = make_all(p, memory_max, e);
         if (rc == 0)
-            rc = factors_writer_commit(&p.writer, e);
+            rc = factors_writer_commit(&p->writer, e);
         else
-            factors_writer_abort(&p.writer);
+            factors_writer_abort(&p->writer);
     }
     engine_grams_free(&all);
     xfree(names);
+    return rc;
+}
+
+int measure_factors(const char *path, struct imatrix *m, const char *dataset, uint64_t span,
+                    struct engine *g, const struct engine_windows *w,
+                    const struct measure_options *o, struct err *e)
+{
+    struct passes p = {.engine = g,
+                       .windows = w,
+                       .dataset = dataset,
+                       .span = span > 0 ? span : UINT32_MAX,
+                       .threads = o->threads,
+                       .progress = o->progress};
+    struct engine_windows first = *w;
+    struct imatrix names = {0};
+    if (m->n > 0)
+        return make_file(&p, path, m, o->memory_bytes_max / 4, e);
+    first.n_windows = 1;
+    p.fill = m;
+    int rc = measure_importance(&names, g, &first, "", NULL, e);
+    if (rc == 0)
+        rc = make_file(&p, path, &names, o->memory_bytes_max / 4, e);
+    imatrix_release(&names);
     return rc;
 }

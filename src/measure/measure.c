@@ -177,13 +177,11 @@ int measure_speed(struct score *s, const char *path, uint32_t context, int n_pro
 
 /* ---- importance ------------------------------------------------------------------------------ */
 
-int measure_importance(struct imatrix *m, struct engine *g, const struct engine_windows *w,
-                       const char *dataset, const struct progress *p, struct err *e)
+int importance_from(struct imatrix *m, struct engine_activation *a, size_t n, const char *dataset,
+                    const struct engine_windows *w, struct err *e)
 {
-    struct engine_activation *a = NULL;
-    size_t n = 0;
-    if (engine_collect(g, w, &a, &n, p, e))
-        return -1;
+    if (n == 0)
+        return err_set(e, ERR_UNSUPPORTED, NULL, "the model multiplies no weight matrix");
     for (size_t i = 0; i < n; i++) {
         for (uint64_t mat = 0; mat < a[i].n_mat; mat++) {
             float *row = a[i].in_sum2 + mat * a[i].n_in, count = a[i].counts[mat];
@@ -192,11 +190,20 @@ int measure_importance(struct imatrix *m, struct engine *g, const struct engine_
         }
         imatrix_add(m, a[i].name, a[i].n_in, a[i].n_mat, a[i].in_sum2, a[i].counts);
     }
-    engine_activations_free(a, n);
-    if (n == 0)
-        return err_set(e, ERR_UNSUPPORTED, NULL, "the model multiplies no weight matrix");
     imatrix_add_dataset(m, dataset);
     m->chunk_count = (uint32_t)w->n_windows;
     m->chunk_size = w->n_ctx;
     return 0;
+}
+
+int measure_importance(struct imatrix *m, struct engine *g, const struct engine_windows *w,
+                       const char *dataset, const struct progress *p, struct err *e)
+{
+    struct engine_activation *a = NULL;
+    size_t n = 0;
+    if (engine_collect(g, w, &a, &n, p, e))
+        return -1;
+    int rc = importance_from(m, a, n, dataset, w, e);
+    engine_activations_free(a, n);
+    return rc;
 }

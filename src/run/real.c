@@ -199,6 +199,12 @@ static void fit_reference(struct run *r, struct real *w, enum text_set set, cons
     text_shorten(&w->text, set, n);
 }
 
+/* Does an error say that error feedback does not suit the model? */
+static bool unsuited(const struct err *e)
+{
+    return e->code == ERR_UNSUPPORTED || e->code == ERR_INPUT;
+}
+
 static int make_text(struct run *r, struct real *w, struct err *e)
 {
     if (strcmp(r->set.corpus, "self") == 0) {
@@ -216,6 +222,52 @@ static int make_text(struct run *r, struct real *w, struct err *e)
     return 0;
 }
 
+/* Correlations between all columns of a row cost a matrix of columns by columns for each input, on
+ * disk as well; within spans of a block's length they cost next to nothing. */
+static bool whole_rows(const struct run *r)
+{
+    return strcmp(r->set.effort, "max") == 0;
+}
+
+/* xfree. */
+static char *factors_path(const struct run *r, const struct real *w)
+{
+    char key[65];
+    text_key(&w->text, TEXT_CALIBRATION, key);
+    return xasprintf("%s/factors%s-%.16s.gguf", r->cache, whole_rows(r) ? "" : "-256", key);
+}
+
+/* An empty m is filled in the same pass over the text. */
+static int measure_both(struct run *r, struct real *w, struct imatrix *m, const char *path,
+                        struct err *e)
+{
+    struct measure_options o;
+    options(r, &o);
+    return measure_factors(path, m, subject_dataset(&r->set), whole_rows(r) ? 0 : QUANT_SPAN,
+                           w->engine, &w->text.part[TEXT_CALIBRATION].w, &o, e);
+}
+
+/* The importance matrix, and the factors on the way where they are wanted and the model suits. */
+static int collect(struct run *r, struct real *w, struct imatrix *m, struct err *e)
+{
+    struct err inner = {0};
+    char *path = factors_path(r, w);
+    int rc = strcmp(r->set.effort, "fast") != 0 && !fs_exists(path)
+                 ? measure_both(r, w, m, path, &inner)
+                 : -1;
+    xfree(path);
+    if (rc == 0)
+        return 0;
+    imatrix_release(m);
+    *m = (struct imatrix){0};
+    if (inner.code != ERR_NONE && !unsuited(&inner)) {
+        *e = inner;
+        return -1;
+    }
+    return measure_importance(m, w->engine, &w->text.part[TEXT_CALIBRATION].w,
+                              subject_dataset(&r->set), &r->stages.progress, e);
+}
+
 /* Always read back from the file, so that a resumed run weighs with the same values to the last
  * bit. */
 static int make_importance(struct run *r, struct real *w, struct err *e)
@@ -226,8 +278,7 @@ static int make_importance(struct run *r, struct real *w, struct err *e)
     xfree(r->imatrix_path);
     r->imatrix_path = xasprintf("%s/imatrix-%.16s.gguf", r->cache, key);
     if (!fs_exists(r->imatrix_path)) {
-        int rc = measure_importance(&made, w->engine, &w->text.part[TEXT_CALIBRATION].w,
-                                    subject_dataset(&r->set), &r->stages.progress, e);
+        int rc = collect(r, w, &made, e);
         if (rc == 0) {
             rc = imatrix_write(&made, r->imatrix_path, e);
             imatrix_release(&made);
@@ -252,20 +303,12 @@ static int note_factors(struct run *r, const char *path, struct err *e)
     return rc;
 }
 
-/* Correlations between all columns of a row cost a matrix of columns by columns for each input, on
- * disk as well; within spans of a block's length they cost next to nothing. */
 static int make_factors(struct run *r, struct real *w, struct err *e)
 {
-    char key[65];
-    text_key(&w->text, TEXT_CALIBRATION, key);
-    bool whole = strcmp(r->set.effort, "max") == 0;
-    char *path = xasprintf("%s/factors%s-%.16s.gguf", r->cache, whole ? "" : "-256", key);
-    struct measure_options o;
+    char *path = factors_path(r, w);
     int rc = 0;
-    options(r, &o);
     if (!fs_exists(path) || factors_open(&r->factors, path, NULL) != 0) {
-        rc = measure_factors(path, &r->imatrix, whole ? 0 : QUANT_SPAN, w->engine,
-                             &w->text.part[TEXT_CALIBRATION].w, &o, e);
+        rc = measure_both(r, w, &r->imatrix, path, e);
         if (rc == 0)
             rc = factors_open(&r->factors, path, e);
     }
@@ -282,7 +325,7 @@ static int try_factors(struct run *r, struct err *e)
     struct err inner = {0};
     if (with_original(r, r->world_data, make_factors, &inner) == 0)
         return 0;
-    if (inner.code != ERR_UNSUPPORTED && inner.code != ERR_INPUT) {
+    if (!unsuited(&inner)) {
         *e = inner;
         return -1;
     }

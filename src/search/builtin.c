@@ -67,6 +67,7 @@ struct look {
     struct probe_table table; /* corrected, what is expected of a file; owns its groups */
     struct probe_table
         weighted;      /* the same with the handicap, what is optimised; owns its groups */
+    double floor;      /* of every file's KL, beside its weights */
     uint64_t limit;    /* of the file */
     enum dtype *types; /* (n_groups) scratch */
 };
@@ -100,7 +101,7 @@ static void weigh_table(struct probe_table *to, const struct probe_table *t, dou
 static void look_init(struct look *l, const struct search_space *s, const struct trials *h)
 {
     *l = (struct look){.space = s, .history = h};
-    correct_table(&l->table, s->table, s->groups, h, s->feedback != NULL);
+    l->floor = correct_table(&l->table, s->table, s->groups, h, s->feedback != NULL);
     weigh_table(&l->weighted, &l->table, s->codebook_handicap);
     uint64_t most = s->fixed_bytes + allocate_largest(s->table);
     /* A limit below what these types can reach is a target that is missed: then the smallest there
@@ -142,7 +143,7 @@ static int propose(struct look *l, struct proposal *p, const char *what, struct 
     p->group_types = xcalloc(s->groups->n + 1, sizeof(*p->group_types));
     memcpy(p->group_types, l->types, bytes);
     p->bytes = s->fixed_bytes + allocate_bytes(s->table, l->types);
-    p->predicted_kld = allocate_kld(&l->table, l->types);
+    p->predicted_kld = allocate_kld(&l->table, l->types) + l->floor;
     snprintf(p->reason, sizeof(p->reason), "%s, %s", what, num_format_size(p->bytes, size));
     return 0;
 }
@@ -290,7 +291,7 @@ static int limit_for_kld(struct look *l, double kld, uint64_t low, uint64_t high
         double predicted;
         if (optimum(l, middle, &predicted, e) != 0)
             return -1;
-        if (predicted <= kld)
+        if (predicted + l->floor <= kld)
             high = middle;
         else
             low = middle;

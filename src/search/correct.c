@@ -6,6 +6,8 @@
  * activations):
  *     y_i / p_i − 1 = a + Σ_g w_ig (r_role(g) + q_type + u_g) + f/p_i + noise,   w_ig = k[g][t_ig]
  *     / p_i.
+ * The floor f is expected where eight bits are: activations are quantized like weights in Q8_0, in
+ * longer blocks, and cost a multiple of what those do (floor_ratio, seen on the sample).
  * With independent normal priors this is Bayesian linear regression; there are far fewer trials
  * than unknowns, so it is solved in the space of trials: α = (K + σ²I)⁻¹ z, K_ij = Σ_features s²
  * x_i x_j, and the mean of a feature's unknown is s² Σ_i α_i x_i. (Rasmussen & Williams 2006, 2.1:
@@ -23,7 +25,7 @@
 /* Prior standard deviations, as shares of a prediction: what single-tensor KL on the sample model
  * missed when its sums were compared with files. The floor is in nats. */
 static const double sd_all = 0.30, sd_role = 0.05, sd_type = 0.05, sd_group = 0.08, sd_noise = 0.01;
-static const double sd_floor = 2e-4;
+static const double floor_ratio = 6;
 
 enum { ROLES = ROLE_ROPE + 1, OBSERVED_MAX = 64 };
 
@@ -39,6 +41,7 @@ struct fit {
     struct seen seen[OBSERVED_MAX];
     int n;
     size_t n_groups;
+    double floor; /* expected before any trial, and its standard deviation, nats */
 };
 
 static int type_index(const struct probe_table *t, enum dtype type)
@@ -83,7 +86,7 @@ static double kernel(const struct fit *f, const struct seen *a, const struct see
     return sd_all * sd_all + sd_role * sd_role * dot(a->role, b->role, ROLES) +
            sd_type * sd_type * dot(a->type, b->type, PROBE_TYPES_MAX) +
            sd_group * sd_group * dot(a->group, b->group, f->n_groups) +
-           sd_floor * sd_floor * a->inverse * b->inverse;
+           f->floor * f->floor * a->inverse * b->inverse;
 }
 
 /* Gauss elimination of the symmetric positive definite system (K + σ²I) α = z; no pivoting
@@ -97,7 +100,7 @@ static void solve(struct fit *f)
         for (size_t j = 0; j < n; j++)
             m[i * width + j] = kernel(f, &f->seen[i], &f->seen[j]);
         m[i * width + i] += sd_noise * sd_noise;
-        m[i * width + n] = f->seen[i].residual;
+        m[i * width + n] = f->seen[i].residual - f->floor * f->seen[i].inverse;
     }
     for (size_t i = 0; i < n; i++)
         for (size_t r = i + 1; r < n; r++) {
@@ -125,6 +128,24 @@ static double factor(const struct fit *f, enum model_role role, int type, size_t
     return fmin(fmax(x, 0.3), 3);
 }
 
+/* What eight bits cost everywhere, times the ratio; 0 where the table does not have them. */
+static double expected_floor(const struct probe_table *t)
+{
+    int k = type_index(t, DT_Q8_0);
+    double sum = 0;
+    for (size_t g = 0; k >= 0 && g < t->n_groups; g++)
+        sum += isfinite(t->groups[g].kld[k]) ? t->groups[g].kld[k] : 0;
+    return floor_ratio * sum;
+}
+
+static double learned_floor(const struct fit *f)
+{
+    double x = f->floor;
+    for (int i = 0; i < f->n; i++)
+        x += f->floor * f->floor * f->seen[i].alpha * f->seen[i].inverse;
+    return fmax(x, 0);
+}
+
 static void table_copy(struct probe_table *to, const struct probe_table *t)
 {
     *to = *t;
@@ -132,12 +153,13 @@ static void table_copy(struct probe_table *to, const struct probe_table *t)
     memcpy(to->groups, t->groups, t->n_groups * sizeof(*to->groups));
 }
 
-void correct_table(struct probe_table *to, const struct probe_table *t,
-                   const struct probe_groups *groups, const struct trials *history, bool fed)
+double correct_table(struct probe_table *to, const struct probe_table *t,
+                     const struct probe_groups *groups, const struct trials *history, bool fed)
 {
     struct fit *f = xcalloc(1, sizeof(*f));
     table_copy(to, t);
     f->n_groups = t->n_groups;
+    f->floor = expected_floor(t);
     /* The latest trials lie nearest to where the search is. */
     for (size_t i = history->n; i-- > 0 && f->n < OBSERVED_MAX;)
         f->n += observe(&f->seen[f->n], t, groups, &history->items[i], fed);
@@ -145,7 +167,9 @@ void correct_table(struct probe_table *to, const struct probe_table *t,
     for (size_t g = 0; f->n > 0 && g < t->n_groups; g++)
         for (int k = 0; k < t->n_types; k++)
             to->groups[g].kld[k] *= factor(f, groups->items[g].role, k, g);
+    double floor = learned_floor(f);
     for (int i = 0; i < f->n; i++)
         xfree(f->seen[i].group);
     xfree(f);
+    return floor;
 }

@@ -5,9 +5,10 @@
 #include "search/search.h"
 
 /* The table with its predictions corrected by what was measured (correct.c) of candidates that were
- * rounded as the table supposes, with error feedback (fed) or without. probe_table_release. */
-void correct_table(struct probe_table *to, const struct probe_table *t,
-                   const struct probe_groups *groups, const struct trials *history, bool fed);
+ * rounded as the table supposes, with error feedback (fed) or without. probe_table_release. Returns
+ * what a file costs beside its weights, in nats: its activations are quantized. */
+double correct_table(struct probe_table *to, const struct probe_table *t,
+                     const struct probe_groups *groups, const struct trials *history, bool fed);
 
 /* Was a candidate with these types, or this stock mix, tried before (failed ones included)? */
 bool history_has_types(const struct trials *h, const enum dtype *types, size_t n_groups);

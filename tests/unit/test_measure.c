@@ -359,9 +359,21 @@ static void test_importance(void **state)
     xfree(path);
 }
 
+static void assert_same_importance(const struct imatrix *a, const struct imatrix *b)
+{
+    assert_int_equal(a->n, b->n);
+    assert_int_equal(a->chunk_count, b->chunk_count);
+    for (size_t i = 0; i < a->n; i++) {
+        const struct imatrix_entry *x = &a->entries[i], *y = imatrix_find(b, x->name);
+        assert_non_null(y);
+        assert_int_equal(x->n_in, y->n_in);
+        assert_memory_equal(x->values, y->values, (size_t)(x->n_in * x->n_mat) * sizeof(float));
+    }
+}
+
 /* Factors within spans are those of the matrix that has nothing between spans: where a span is all
  * there is, and in the last span, nothing changes. */
-static void test_spans(const char *path, const char *whole, const struct imatrix *m)
+static void test_spans(const char *path, const char *whole, struct imatrix *m)
 {
     struct measure_options o = {.threads = 2, .gpu_layers = -1};
     struct factors f, all;
@@ -371,7 +383,7 @@ static void test_spans(const char *path, const char *whole, const struct imatrix
     assert_int_equal(measure_open(&g, NULL, f32, ENGINE_FILE, N_CTX, 0, true, &o, &e), 0);
     assert_int_equal(corpus_from_file(&c, g, text_path, N_CTX, 4, &e), 0);
     struct engine_windows w = corpus_slice(&c, 0, 4);
-    if (measure_factors(path, m, 256, g, &w, &o, &e))
+    if (measure_factors(path, m, "text.txt", 256, g, &w, &o, &e))
         fail_msg("%s", e.message);
     engine_stop(g);
     corpus_release(&c);
@@ -394,7 +406,7 @@ static void test_spans(const char *path, const char *whole, const struct imatrix
 }
 
 /* Factors of the sample's inputs: shared where inputs are, and the same for any number of threads.
- */
+ * An importance matrix made in the same pass is the one that is made alone. */
 static void test_factors(void **state)
 {
     struct corpus c;
@@ -412,8 +424,13 @@ static void test_factors(void **state)
         struct engine_windows w = corpus_slice(&c, 0, 4);
         if (threads == 1)
             assert_int_equal(measure_importance(&m, g, &w, "text.txt", NULL, &e), 0);
-        if (measure_factors(path[threads - 1], &m, 0, g, &w, &some, &e))
+        struct imatrix same = {0};
+        if (measure_factors(path[threads - 1], threads == 1 ? &m : &same, "text.txt", 0, g, &w,
+                            &some, &e))
             fail_msg("%s", e.message);
+        if (threads == 2)
+            assert_same_importance(&same, &m);
+        imatrix_release(&same);
         engine_stop(g);
         corpus_release(&c);
         assert_int_equal(factors_open(&f, path[threads - 1], &e), 0);
