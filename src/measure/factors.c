@@ -156,7 +156,7 @@ struct passes {
     struct engine *engine;
     const struct engine_windows *windows;
     const char *const *names;
-    const struct engine_grams *all; /* owners of everything, without sums */
+    struct engine_grams all; /* owners of everything, without sums */
     struct factors_writer writer;
     struct imatrix *fill; /* with importance, in the first pass; or NULL */
     const char *dataset;
@@ -178,7 +178,7 @@ static int make_pass(struct passes *p, const size_t *index, size_t n, struct err
                              p->windows, e);
     p->fill = NULL;
     for (size_t i = 0; rc == 0 && i < n; i++)
-        if (grams.items[i].n != p->all->items[index[i]].n || !grams.items[i].sum)
+        if (grams.items[i].n != p->all.items[index[i]].n || !grams.items[i].sum)
             rc = err_set(e, ERR_CHILD, NULL, "the inputs of %s changed between passes", names[i]);
     if (rc == 0) {
         struct making m = {.grams = &grams,
@@ -197,11 +197,11 @@ static int make_pass(struct passes *p, const size_t *index, size_t n, struct err
 /* Owners in order, as many at a time as memory allows, at least one. */
 static int make_all(struct passes *p, uint64_t memory_max, struct err *e)
 {
-    size_t *index = xcalloc(p->all->n + 1, sizeof(*index)), n = 0;
+    size_t *index = xcalloc(p->all.n + 1, sizeof(*index)), n = 0;
     uint64_t bytes = 0;
     int rc = 0;
-    for (size_t i = 0; rc == 0 && i < p->all->n; i++) {
-        const struct engine_gram *g = &p->all->items[i];
+    for (size_t i = 0; rc == 0 && i < p->all.n; i++) {
+        const struct engine_gram *g = &p->all.items[i];
         if (g->owner != i)
             continue;
         uint64_t own = g->n * g->span * SUM_BYTES;
@@ -223,20 +223,18 @@ static int make_all(struct passes *p, uint64_t memory_max, struct err *e)
 static int make_file(struct passes *p, const char *path, const struct imatrix *matrix,
                      uint64_t memory_max, struct err *e)
 {
-    struct engine_grams all = {0};
     size_t n;
     const char **names = names_of(matrix, &n);
     struct engine_gram_wish wish = {names, n, p->span, false};
     p->names = names;
-    p->all = &all;
-    int rc = n > 0 ? engine_gram_owners(p->engine, p->windows, &wish, &all, e)
+    int rc = n > 0 ? engine_gram_owners(p->engine, p->windows, &wish, &p->all, e)
                    : err_set(e, ERR_UNSUPPORTED, NULL,
                              "no tensor of the importance matrix meets its inputs whole, in rows "
                              "that blocks of 32 divide");
     if (rc == 0)
-        rc = all_met(&all, names, e);
+        rc = all_met(&p->all, names, e);
     if (rc == 0)
-        rc = open_writer(&p->writer, path, &all, names, e);
+        rc = open_writer(&p->writer, path, &p->all, names, e);
     if (rc == 0) {
         rc = make_all(p, memory_max, e);
         if (rc == 0)
@@ -244,7 +242,8 @@ static int make_file(struct passes *p, const char *path, const struct imatrix *m
         else
             factors_writer_abort(&p->writer);
     }
-    engine_grams_free(&all);
+    engine_grams_free(&p->all);
+    p->names = NULL;
     xfree(names);
     return rc;
 }

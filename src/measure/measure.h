@@ -103,9 +103,10 @@ int measure_importance(struct imatrix *m, struct engine *g, const struct engine_
                        const char *dataset, const struct progress *p, struct err *e);
 /* The factors of error feedback (format/factors.h), from the same windows, written to `path`: of
  * every tensor of m that meets its inputs whole (experts do not) and whose rows blocks of 32
- * divide. An empty m is filled in the same pass, as measure_importance would. span: columns that hear of each other's errors, a multiple of 256; 0 = all of a row.
- * Memory: 12 bytes for columns times span of every distinct input; where that is more than a
- * quarter of o->memory_bytes_max, in several passes over the text. */
+ * divide. An empty m is filled in the same pass, as measure_importance would. span: columns that
+ * hear of each other's errors, a multiple of 256; 0 = all of a row. Memory: 12 bytes for columns
+ * times span of every distinct input; where that is more than a quarter of o->memory_bytes_max, in
+ * several passes over the text. */
 int measure_factors(const char *path, struct imatrix *m, const char *dataset, uint64_t span,
                     struct engine *g, const struct engine_windows *w,
                     const struct measure_options *o, struct err *e);
