@@ -1,11 +1,13 @@
-#!/bin/sh
+#!/bin/bash
 # Download speed beside curl's, from a server on this machine: bench/hub.sh [MIB] [RUNS]
 #
 # One large file of MIB (default 1024) is fetched into a folder in memory, by turns: `sintra pull`,
 # which verifies it; curl, which does not; curl and then sha256sum, the same work as pull. The
-# server is tests/tools/hub_server.c (sendfile). CSV: what, seconds (median of RUNS, default 5),
-# MiB/s. BENCH_DIR is where the files go (default /dev/shm).
+# server is tests/tools/hub_server.c (sendfile). CSV: what, seconds, MiB/s, processor seconds (user
+# and system, without the server's): medians of RUNS (default 5). BENCH_DIR is where the files go
+# (default /dev/shm).
 set -eu
+TIMEFORMAT='%R %U %S'
 mib=${1:-1024} runs=${2:-5}
 root=$(cd "$(dirname "$0")/.." && pwd)
 sintra=${SINTRA:-$root/sintra} server=${SINTRA_BUILD:-$root/build}/tools/hub_server
@@ -29,17 +31,30 @@ plain() { curl -sfL -o "$dir/out" "$url"; }
 checked() { curl -sfL -o "$dir/out" "$url" && sha256sum "$dir/out" >/dev/null; }
 timed() { # timed NAME: one run
     rm -rf "$dir/cache" "$dir/out"
-    begin=$(date +%s%N)
-    "$1"
-    echo "$1 $((($(date +%s%N) - begin) / 1000))" >>"$dir/times"
+    echo "$1 $({ time "$1"; } 2>&1)" >>"$dir/times"
 }
+middle() { # middle NAME EXPRESSION: the median of it over the runs of NAME
+    awk -v w="$1" '$1 == w { print '"$2"' }' "$dir/times" | sort -n | awk '{ t[NR] = $1 } END { print t[int((NR + 1) / 2)] }'
+}
+# By turns, each as often behind each other: memory that was just freed is cheaper to take.
 for i in $(seq "$runs"); do
-    for what in pull plain checked; do timed $what; done
+    case $((i % 6)) in
+    0) turns="pull plain checked" ;;
+    1) turns="plain pull checked" ;;
+    2) turns="checked plain pull" ;;
+    3) turns="pull checked plain" ;;
+    4) turns="plain checked pull" ;;
+    5) turns="checked pull plain" ;;
+    esac
+    for what in $turns; do timed "$what"; done
 done
-echo "what,seconds,mib_per_s"
+echo "what,seconds,mib_per_s,cpu_seconds"
 for what in pull plain checked; do
-    grep "^$what " "$dir/times" | cut -d' ' -f2 | sort -n | awk -v w="$what" -v m="$mib" '
-        BEGIN { n["pull"] = "sintra pull (verified)"; n["plain"] = "curl"; n["checked"] = "curl and sha256sum" }
-        { t[NR] = $1 / 1e6 }
-        END { s = t[int((NR + 1) / 2)]; printf "%s,%.2f,%.0f\n", n[w], s, m / s }'
+    case $what in
+    pull) name="sintra pull (verified)" ;;
+    plain) name=curl ;;
+    checked) name="curl and sha256sum" ;;
+    esac
+    awk -v n="$name" -v s="$(middle $what '$2')" -v c="$(middle $what '$3 + $4')" -v m="$mib" \
+        'BEGIN { printf "%s,%.2f,%.0f,%.2f\n", n, s, m / s, c }'
 done

@@ -67,6 +67,7 @@ static char *bake(struct bench *b, const char *mix)
     struct bake_job job = {.model = b->model,
                            .recipe = &r,
                            .imatrix = b->o.imatrix && strcmp(mix, "F32") != 0 ? &b->imatrix : NULL,
+                           .imatrix_name = b->o.imatrix ? fs_basename(b->o.imatrix) : NULL,
                            .output = path,
                            .threads = b->o.threads,
                            .allow_requantize = true};

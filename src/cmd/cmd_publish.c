@@ -5,7 +5,9 @@
  */
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/fs.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "cmd/cmd_int.h"
 #include "hub/hub.h"
@@ -13,7 +15,7 @@
 
 #include "base/banned.h"
 
-enum { REPORT_BYTES_MAX = 64 << 20 };
+enum { REPORT_BYTES_MAX = 64 << 20, SUMS_BYTES_MAX = 1 << 20 };
 
 static const struct arg_spec publish_args[] = {
     {.name = "DIR",
@@ -57,11 +59,48 @@ static char *cached_name(const char *path)
                      dashes + 2);
 }
 
-/* The card for a folder with a report; *card stays NULL without one. xfree. */
-static int card_make(const struct cmd_args *a, char **card, struct err *e)
+/* What is made of a folder with a report, and not as it lies there; NULL where there is nothing. */
+struct made {
+    char *card, *report, *sums;
+};
+
+static void made_release(struct made *m)
 {
-    const char *base = cmd_text(a, "base-model");
-    char *path = fs_join(cmd_text(a, "DIR"), "report.json"), *found = NULL;
+    xfree(m->card);
+    xfree(m->report);
+    xfree(m->sums);
+}
+
+/* SHA256SUMS with the hash of the report as it is published; NULL where the folder has none. */
+static int sums_make(const char *folder, const char *report, char **sums, struct err *e)
+{
+    static const char name[] = "  report.json";
+    char *path = fs_join(folder, "SHA256SUMS"), *text = NULL, hex[HASH_HEX_MAX];
+    size_t n = 0;
+    int rc = fs_exists(path) ? fs_read_all(path, SUMS_BYTES_MAX, &text, &n, e) : 0;
+    struct buf b;
+    buf_init(&b, SUMS_BYTES_MAX * 2);
+    hash_sha256_text(report, strlen(report), hex);
+    for (const char *line = text; rc == 0 && line && *line;) {
+        size_t length = strcspn(line, "\n"), all = HASH_HEX_MAX - 1 + sizeof(name) - 1;
+        bool own = length == all && memcmp(line + HASH_HEX_MAX - 1, name, sizeof(name) - 1) == 0;
+        buf_addf(&b, "%.*s", (int)(own ? 0 : length), line);
+        buf_addf(&b, "%s%s\n", own ? hex : "", own ? name : "");
+        line += length + (line[length] == '\n');
+    }
+    if (rc == 0 && text)
+        *sums = xstrdup(buf_str(&b));
+    buf_release(&b);
+    xfree(text);
+    xfree(path);
+    return rc;
+}
+
+/* Card, report and sums for a folder with a report. */
+static int texts_make(const struct cmd_args *a, struct made *m, struct err *e)
+{
+    const char *base = cmd_text(a, "base-model"), *folder = cmd_text(a, "DIR");
+    char *path = fs_join(folder, "report.json"), *found = NULL;
     json_t *report = NULL;
     struct hub_ref ref;
     int rc = base ? hub_ref_parse(&ref, base, e) : 0;
@@ -71,12 +110,31 @@ static int card_make(const struct cmd_args *a, char **card, struct err *e)
     }
     if (report) {
         found = cached_name(json_opt_str(json_object_get(report, "model"), "path", ""));
-        *card = run_card_markdown(report, base ? ref.repo : found);
+        const char *original = base ? ref.repo : found;
+        json_t *public = run_report_public_new(report, original);
+        m->card = run_card_markdown(public, original);
+        m->report = json_text(public, true);
+        json_decref(public);
+        rc = sums_make(folder, m->report, &m->sums, e);
     }
     json_decref(report);
     xfree(found);
     xfree(path);
     return rc;
+}
+
+static int plan_make(const struct cmd_args *a, const struct made *m, struct hub_plan *p,
+                     struct err *e)
+{
+    if (hub_plan_make(p, cmd_text(a, "DIR"), e))
+        return -1;
+    if (m->report)
+        hub_plan_text(p, "report.json", m->report);
+    if (m->sums)
+        hub_plan_text(p, "SHA256SUMS", m->sums);
+    if (m->card && !hub_plan_has(p, "README.md"))
+        hub_plan_text(p, "README.md", m->card);
+    return 0;
 }
 
 static json_t *plan_json_new(const struct hub_ref *ref, const struct hub_plan *p)
@@ -120,11 +178,11 @@ static int publish_run(struct cmd_context *c, const struct cmd_args *a, json_t *
 {
     struct hub_ref ref;
     struct hub_plan plan = {0};
-    char *card = NULL;
+    struct made made = {0};
     json_t *doc = NULL;
     int rc = hub_ref_parse(&ref, cmd_text(a, "MODEL"), e);
     if (rc == 0)
-        rc = card_make(a, &card, e) || hub_plan_make(&plan, cmd_text(a, "DIR"), card, e) ? -1 : 0;
+        rc = texts_make(a, &made, e) || plan_make(a, &made, &plan, e) ? -1 : 0;
     if (rc == 0) {
         doc = plan_json_new(&ref, &plan);
         rc = cmd_flag(a, "yes") ? send(c, a, &ref, &plan, doc, e) : 0;
@@ -133,7 +191,7 @@ static int publish_run(struct cmd_context *c, const struct cmd_args *a, json_t *
         *result = json_incref(doc);
     json_decref(doc);
     hub_plan_release(&plan);
-    xfree(card);
+    made_release(&made);
     return rc;
 }
 
@@ -144,8 +202,9 @@ const struct cmd cmd_publish = {
     .description =
         "Sends the files of a folder as one commit to org/name, which is made when it does not "
         "exist. A folder that optimize wrote gets a model card from its report, README.md with "
-        "base model, measured table and how to run it, unless it has a README.md. Without --yes "
-        "nothing is sent: the list of files is shown. Needs a token that may write ('sintra hf "
+        "base model, measured table and how to run it, unless it has a README.md; of the paths "
+        "that its report names only the last part is published. Without --yes nothing is sent: "
+        "the list of files is shown. Needs a token that may write ('sintra hf "
         "login'). Hidden files are left out. An interrupted upload goes on with the files that "
         "have not arrived.",
     .example = "sintra publish ./result me/TinyLlama-1.1B-4.5bpw-GGUF\n"

@@ -68,6 +68,8 @@ json_t *cmd_model_json_new(const struct model *m)
     json_object_set_new(o, "path", json_string(model_path(m)));
     json_object_set_new(o, "source", json_string(model_is_gguf(m) ? "gguf" : "huggingface"));
     json_object_set_new(o, "quantized", json_boolean(model_is_quantized(m)));
+    if (model_quantization(m))
+        json_object_set_new(o, "quantization", json_string(model_quantization(m)));
     json_object_set_new(o, "parameters", cmd_bytes_json_new(d->parameters));
     json_object_set_new(o, "tensors", cmd_bytes_json_new(d->n_tensors));
     json_object_set_new(o, "bytes", cmd_bytes_json_new(model_source_bytes(m)));

@@ -15,6 +15,7 @@ static void inspect_model(struct paper *p, const json_t *r)
     static const struct view_fact facts[] = {
         {"architecture", "architecture", VIEW_TEXT},
         {"source", "source", VIEW_TEXT},
+        {"quantized", "quantization", VIEW_TEXT},
         {"parameters", "parameters", VIEW_COUNT},
         {"size", "bytes", VIEW_SIZE},
         {"layers", "layers", VIEW_INTEGER},

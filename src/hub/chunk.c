@@ -2,8 +2,8 @@
  *
  * The first request goes to the hub with the token; where the hub redirects to another host, that
  * address is kept for the file's other chunks and asked without the token, until it expires. Bytes
- * are written where they belong as they come and then counted in the journal, so that a retry, or
- * the next run, asks only for the rest. An answer that does not say what was asked for (another
+ * are written where they belong, block by block, and then counted in the journal, so that a retry,
+ * or the next run, asks only for the rest. An answer that does not say what was asked for (another
  * range, another size) is refused before a byte of it is written.
  */
 #include <errno.h>
@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/stop.h"
 #include "hub/fetch_int.h"
@@ -19,6 +20,7 @@
 #include "base/banned.h"
 
 enum { HOPS_MAX = 5, EXPIRED_MAX = 3 };
+static const double write_every_s = 0.2;
 
 struct piece {
     struct fetch *all;
@@ -29,6 +31,9 @@ struct piece {
     uint64_t best;      /* how far any attempt came */
     bool begun;         /* the headers of this answer were looked at */
     bool gained;        /* this attempt came further than all before it */
+    char *block;        /* bytes that have come, and are not written yet */
+    size_t held;
+    double written_s; /* when something was written last */
 };
 
 uint64_t fetch_chunk_bytes(const struct fetch_file *f, uint32_t i)
@@ -116,16 +121,15 @@ static int write_at(struct piece *p, const char *data, size_t n, struct err *e)
     return 0;
 }
 
-static int on_data(void *ud, const struct net_answer *a, const void *data, size_t n, struct err *e)
+/* Writes what is held, and counts it. */
+static int flush(struct piece *p, struct err *e)
 {
-    struct piece *p = ud;
-    if (p->all->failed)
-        return err_set(e, ERR_INTERRUPTED, NULL, "another file failed");
-    if (!p->begun && begin(p, a, e))
-        return -1;
-    if (n > p->end - p->at)
-        return wrong_size(p, e);
-    if (write_at(p, data, n, e))
+    size_t n = p->held;
+    p->held = 0;
+    p->written_s = clock_seconds();
+    if (n == 0)
+        return 0;
+    if (write_at(p, p->block, n, e))
         return -1;
     p->at += n;
     if (p->at > p->best) {
@@ -138,6 +142,30 @@ static int on_data(void *ud, const struct net_answer *a, const void *data, size_
     if (p->f->mode != FETCH_WHOLE || p->f->journal.n == 1)
         __atomic_store_n(&p->f->journal.done[p->chunk], (uint32_t)(p->at - p->from),
                          __ATOMIC_RELEASE);
+    return 0;
+}
+
+/* libcurl hands over 16 KiB at a time, and writers of one file wait for each other: a block is
+ * written at a time, on a slow link what has come, several times a second. */
+static int on_data(void *ud, const struct net_answer *a, const void *data, size_t n, struct err *e)
+{
+    struct piece *p = ud;
+    if (p->all->failed)
+        return err_set(e, ERR_INTERRUPTED, NULL, "another file failed");
+    if (!p->begun && begin(p, a, e))
+        return -1;
+    if (n > p->end - p->at - p->held)
+        return wrong_size(p, e);
+    for (const char *from = data; n > 0;) {
+        size_t room = FETCH_BLOCK - p->held, some = n < room ? n : room;
+        memcpy(p->block + p->held, from, some);
+        p->held += some;
+        from += some;
+        n -= some;
+        if ((p->held == FETCH_BLOCK || clock_seconds() - p->written_s > write_every_s) &&
+            flush(p, e))
+            return -1;
+    }
     return 0;
 }
 
@@ -180,6 +208,8 @@ static int ask(struct piece *p, struct net *net, struct net_answer *a, bool *exp
         p->begun = p->gained = false;
         int rc = net_send(net, &q, a, e);
         xfree(url);
+        if (flush(p, rc ? NULL : e)) /* also what came before the link broke */
+            rc = -1;
         if (rc || !a->location) {
             *expired = rc == 0 && direct && (a->status == 401 || a->status == 403);
             return rc;
@@ -233,9 +263,11 @@ static int piece_fetch(struct piece *p, struct net *net, struct err *e)
     }
 }
 
-int fetch_chunk(struct fetch *all, struct fetch_file *f, uint32_t i, struct net *net, struct err *e)
+int fetch_chunk(struct fetch *all, struct fetch_file *f, uint32_t i, struct net *net, char *block,
+                struct err *e)
 {
-    struct piece p = {.all = all, .f = f, .chunk = i};
+    struct piece p = {.all = all, .f = f, .chunk = i, .block = block};
+    p.written_s = clock_seconds();
     p.from = (uint64_t)i * f->journal.chunk_bytes;
     p.end = p.from + fetch_chunk_bytes(f, i);
     p.at = p.best = p.from + f->journal.done[i];

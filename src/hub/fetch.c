@@ -1,11 +1,12 @@
 /* Files of a repository into the cache: in parallel, resumable, verified.
  *
  * All wanted files are cut into chunks; workers with a connection each take chunk after chunk.
- * The worker whose chunk is next in the file's order also feeds the hash, while the others fetch.
- * A blob gets its name after its hash was found right and its bytes are on the disk. Locks of the
- * files are taken in the order of their names and held together, so two programs cannot wait for
- * each other. Invariant: everything in struct fetch is changed under its lock, but the bytes of a
- * chunk, which belong to the worker that took it.
+ * One more thread, the checker, feeds the hashes of the files with their chunks in order, while the
+ * others come; a file of one chunk is checked by the worker that fetched it. A blob gets its name
+ * after its hash was found right and its bytes are on the disk. Locks of the files are taken in the
+ * order of their names and held together, so two programs cannot wait for each other. Invariant:
+ * everything in struct fetch is changed under its lock, but the bytes of a chunk, which belong to
+ * the worker that took it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,17 +22,14 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/stop.h"
+#include "base/thread.h"
 #include "hub/fetch_int.h"
 
 #include "base/banned.h"
 
-enum {
-    CONNECTIONS_DEFAULT = 8,
-    CONNECTIONS_MAX = 64,
-    READ_BYTES = 1 << 20,
-    RESTARTS_MAX = 1,
-    TICK_MS = 100
-};
+enum { CONNECTIONS_DEFAULT = 8, CONNECTIONS_MAX = 64, RESTARTS_MAX = 1, TICK_MS = 100 };
+/* Processors at work, above which a further connection only takes turns with the others. */
+static const double busy_enough = 1.2;
 static const uint64_t chunk_bytes_max = 16u << 20;
 static const double speed_memory_s = 3;
 
@@ -55,7 +53,7 @@ static int hash_chunk(struct fetch_file *f, uint32_t i, char *block, struct err 
 {
     uint64_t at = (uint64_t)i * f->journal.chunk_bytes, end = at + fetch_chunk_bytes(f, i);
     while (at < end) {
-        size_t want = end - at < READ_BYTES ? (size_t)(end - at) : READ_BYTES;
+        size_t want = end - at < FETCH_BLOCK ? (size_t)(end - at) : FETCH_BLOCK;
         ssize_t n = pread(f->journal.fd, block, want, (off_t)at);
         if (n < 0 && errno == EINTR)
             continue;
@@ -170,12 +168,22 @@ static struct fetch_file *take(struct fetch *all, uint32_t *chunk, bool *later)
     return NULL;
 }
 
+/* Hashes what is there of the file, and ends it when that was all. With the lock held. */
+static int check(struct fetch *all, struct fetch_file *f, char *block, struct err *e)
+{
+    int rc = hash_ready(all, f, block, e);
+    if (rc == 0 && f->hashed == f->journal.n && !f->hashing && f->mode != FETCH_DONE)
+        rc = complete(all, f, e);
+    pthread_cond_broadcast(&all->changed);
+    return rc;
+}
+
 /* With the lock held, before and after. */
 static int work_on(struct fetch *all, struct fetch_file *f, uint32_t chunk, struct net *net,
                    char *block, struct err *e)
 {
     pthread_mutex_unlock(&all->lock);
-    int rc = fetch_chunk(all, f, chunk, net, e);
+    int rc = fetch_chunk(all, f, chunk, net, block, e);
     pthread_mutex_lock(&all->lock);
     if (rc)
         return rc;
@@ -184,11 +192,58 @@ static int work_on(struct fetch *all, struct fetch_file *f, uint32_t chunk, stru
         for (uint32_t i = 0; i < f->journal.n; i++)
             f->finished[i] = true;
     pthread_cond_broadcast(&all->changed);
-    rc = hash_ready(all, f, block, e);
-    if (rc == 0 && f->hashed == f->journal.n && !f->hashing && f->mode != FETCH_DONE)
-        rc = complete(all, f, e);
+    return f->journal.n == 1 ? check(all, f, block, e) : 0;
+}
+
+static void fail(struct fetch *all, const struct err *why)
+{
+    if (!all->failed)
+        all->why = *why;
+    all->failed = true;
+}
+
+static void leave(struct fetch *all)
+{
+    all->running--;
     pthread_cond_broadcast(&all->changed);
-    return rc;
+    pthread_mutex_unlock(&all->lock);
+}
+
+/* A file of several chunks of which some are there and not in the hash; NULL: none now. *later:
+ * there may be one. */
+static struct fetch_file *to_check(struct fetch *all, bool *later)
+{
+    *later = false;
+    for (size_t i = 0; i < all->n; i++) {
+        struct fetch_file *f = &all->files[i];
+        if (f->mode == FETCH_DONE || f->journal.n < 2)
+            continue;
+        *later = true;
+        if (f->hashed < f->journal.n && f->finished[f->hashed])
+            return f;
+    }
+    return NULL;
+}
+
+static void *checker(void *ud)
+{
+    struct fetch *all = ud;
+    char *block = xmalloc(FETCH_BLOCK);
+    struct err e = {0};
+    pthread_mutex_lock(&all->lock);
+    while (!all->failed) {
+        bool later;
+        struct fetch_file *f = to_check(all, &later);
+        if (!f && !later)
+            break;
+        if (!f)
+            pthread_cond_wait(&all->changed, &all->lock);
+        else if (check(all, f, block, &e))
+            fail(all, &e);
+    }
+    leave(all);
+    xfree(block);
+    return NULL;
 }
 
 static void *worker(void *ud)
@@ -197,7 +252,7 @@ static void *worker(void *ud)
     struct net_options o;
     hub_net_options(all->hub, &o);
     struct net *net = net_open(&o);
-    char *block = xmalloc(READ_BYTES);
+    char *block = xmalloc(FETCH_BLOCK);
     struct err e = {0};
     pthread_mutex_lock(&all->lock);
     while (!all->failed) {
@@ -210,14 +265,10 @@ static void *worker(void *ud)
             pthread_cond_wait(&all->changed, &all->lock);
             continue;
         }
-        if (work_on(all, f, chunk, net, block, &e) && !all->failed) {
-            all->failed = true;
-            all->why = e;
-        }
+        if (work_on(all, f, chunk, net, block, &e))
+            fail(all, &e);
     }
-    all->running--;
-    pthread_cond_broadcast(&all->changed);
-    pthread_mutex_unlock(&all->lock);
+    leave(all);
     xfree(block);
     net_close(net);
     return NULL;
@@ -266,35 +317,72 @@ static void tick(struct fetch *all)
     pthread_cond_timedwait(&all->changed, &all->lock, &until);
 }
 
+struct crew {
+    pthread_t threads[CONNECTIONS_MAX + 1]; /* the first is the checker */
+    int n, wanted;
+    double cpu_s, at;
+};
+
+static double cpu_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* With the lock held. */
+static void crew_add(struct fetch *all, struct crew *c, void *(*run)(void *ud))
+{
+    if (pthread_create(&c->threads[c->n], NULL, run, all) == 0) {
+        c->n++;
+        all->running++;
+    } else if (c->n < 2) {
+        all->failed = true;
+        err_set(&all->why, ERR_MEMORY, NULL, "cannot start a thread for the download");
+    } else {
+        c->wanted = c->n;
+    }
+}
+
+/* Connections are added while this machine mostly waits for the network: where the network is
+ * faster than the hash, more of them would only leave the hash behind. With the lock held. */
+static void crew_grow(struct fetch *all, struct crew *c)
+{
+    double now = clock_seconds(), cpu = cpu_seconds(), passed = now - c->at;
+    double enough = thread_count_default() > 1 ? busy_enough : busy_enough / 2;
+    if (passed < TICK_MS / 1000.0)
+        return;
+    if (c->n < c->wanted && !all->failed && all->running == c->n &&
+        (cpu - c->cpu_s) / passed < enough)
+        crew_add(all, c, worker);
+    c->at = now;
+    c->cpu_s = cpu;
+}
+
 static void run_workers(struct fetch *all, const struct hub_fetch *o, uint64_t total)
 {
-    pthread_t threads[CONNECTIONS_MAX];
+    struct crew c = {.cpu_s = cpu_seconds(), .at = clock_seconds()};
+    struct speed s = {.at = clock_seconds()};
     uint64_t chunks = 0;
     for (size_t i = 0; i < all->n; i++)
         chunks += all->files[i].journal.n;
-    int n = o->connections > 0 ? o->connections : CONNECTIONS_DEFAULT, started = 0;
-    n = n > CONNECTIONS_MAX ? CONNECTIONS_MAX : n;
-    n = chunks < (uint64_t)n ? (int)chunks : n;
-    struct speed s = {.at = clock_seconds()};
+    c.wanted = o->connections > 0 ? o->connections : CONNECTIONS_DEFAULT;
+    c.wanted = c.wanted > CONNECTIONS_MAX ? CONNECTIONS_MAX : c.wanted;
+    c.wanted = 1 + (chunks < (uint64_t)c.wanted ? (int)chunks : c.wanted);
     pthread_mutex_lock(&all->lock);
-    for (; started < n; started++) {
-        if (pthread_create(&threads[started], NULL, worker, all) != 0)
-            break;
-        all->running++;
-    }
-    if (started == 0 && n > 0) {
-        all->failed = true;
-        err_set(&all->why, ERR_MEMORY, NULL, "cannot start a thread for the download");
-    }
+    crew_add(all, &c, checker);
+    if (!all->failed)
+        crew_add(all, &c, worker);
     while (all->running > 0) {
         tick(all);
+        crew_grow(all, &c);
         pthread_mutex_unlock(&all->lock);
         report(all, o->progress, &s, total);
         pthread_mutex_lock(&all->lock);
     }
     pthread_mutex_unlock(&all->lock);
-    for (int i = 0; i < started; i++)
-        pthread_join(threads[i], NULL);
+    for (int i = 0; i < c.n; i++)
+        pthread_join(c.threads[i], NULL);
 }
 
 /* ---- before and after --------------------------------------------------------------------------
@@ -431,7 +519,7 @@ static int open_all(struct fetch *all, uint64_t *total, struct err *e)
  * program had completed but not named. */
 static int finish_complete(struct fetch *all, struct err *e)
 {
-    char *block = xmalloc(READ_BYTES);
+    char *block = xmalloc(FETCH_BLOCK);
     int rc = 0;
     pthread_mutex_lock(&all->lock);
     for (size_t i = 0; rc == 0 && i < all->n; i++) {

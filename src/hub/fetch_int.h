@@ -28,8 +28,8 @@ struct fetch_file {
     uint32_t next;   /* chunks below are finished or handed out */
     uint32_t hashed; /* chunks below are in the hash */
     bool *finished;  /* of each chunk */
-    bool hashing;
-    int restarts; /* after wrong bytes */
+    bool hashing;    /* some worker feeds the hash */
+    int restarts;    /* after wrong bytes */
     struct hash_sha256 *sha256;
     struct hash_git *git;
 };
@@ -50,9 +50,11 @@ struct fetch {
 
 /* Bytes of chunk i. */
 uint64_t fetch_chunk_bytes(const struct fetch_file *f, uint32_t i);
+/* What is written and read at a time; fits a processor's own cache. */
+enum { FETCH_BLOCK = 128 * 1024 };
 /* Fetches what is missing of chunk i, or, where the server ignores ranges, of the whole file. The
- * mode of the file is settled when it returns 0. */
-int fetch_chunk(struct fetch *all, struct fetch_file *f, uint32_t i, struct net *net,
+ * mode of the file is settled when it returns 0. `block` has room for FETCH_BLOCK bytes. */
+int fetch_chunk(struct fetch *all, struct fetch_file *f, uint32_t i, struct net *net, char *block,
                 struct err *e);
 /* Begins a file again from nothing. */
 void fetch_file_restart(struct fetch *all, struct fetch_file *f);

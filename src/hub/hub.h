@@ -80,9 +80,12 @@ struct hub_plan {
     size_t n, capacity;
     uint64_t bytes;
 };
-/* The files of a folder, hidden ones left out; `card` becomes README.md when it is not NULL and the
- * folder has none (it must outlive the plan). */
-int hub_plan_make(struct hub_plan *p, const char *folder, const char *card, struct err *e);
+/* The files of a folder, hidden ones left out. */
+int hub_plan_make(struct hub_plan *p, const char *folder, struct err *e);
+bool hub_plan_has(const struct hub_plan *p, const char *path);
+/* A file that is made for the hub: a further one, or in place of the folder's. `text` must outlive
+ * the plan. */
+void hub_plan_text(struct hub_plan *p, const char *path, const char *text);
 void hub_plan_release(struct hub_plan *p);
 struct hub_publish {
     const struct hub_ref *ref; /* the branch is its revision */

@@ -95,17 +95,41 @@ static int add_folder(struct hub_plan *p, const char *root, const char *inside, 
     return rc;
 }
 
-int hub_plan_make(struct hub_plan *p, const char *folder, const char *card, struct err *e)
+static struct hub_upload *find_upload(const struct hub_plan *p, const char *path)
+{
+    for (size_t i = 0; i < p->n; i++)
+        if (strcmp(p->files[i].path, path) == 0)
+            return &p->files[i];
+    return NULL;
+}
+
+bool hub_plan_has(const struct hub_plan *p, const char *path)
+{
+    return find_upload(p, path) != NULL;
+}
+
+void hub_plan_text(struct hub_plan *p, const char *path, const char *text)
+{
+    struct hub_upload *f = find_upload(p, path);
+    uint64_t bytes = strlen(text);
+    if (!f) {
+        add_upload(p, path, NULL, text, bytes);
+        return;
+    }
+    p->bytes += bytes - f->bytes;
+    xfree(f->source);
+    f->source = NULL;
+    f->text = text;
+    f->bytes = bytes;
+    f->large = false;
+}
+
+int hub_plan_make(struct hub_plan *p, const char *folder, struct err *e)
 {
     *p = (struct hub_plan){0};
-    bool has_card = false;
     int rc = fs_is_dir(folder) ? add_folder(p, folder, "", 0, e)
                                : err_set(e, ERR_MISSING, "give the folder that optimize wrote",
                                          "%s is no folder", folder);
-    for (size_t i = 0; i < p->n; i++)
-        has_card |= strcmp(p->files[i].path, "README.md") == 0;
-    if (rc == 0 && card && !has_card)
-        add_upload(p, "README.md", NULL, card, strlen(card));
     if (rc == 0 && p->n == 0)
         rc = err_set(e, ERR_INPUT, NULL, "%s is empty", folder);
     if (rc)
@@ -238,7 +262,7 @@ static int ask_modes(struct sender *s, struct err *e)
         for (size_t k = 0; k < s->plan->n; k++) {
             struct hub_upload *f = &s->plan->files[k];
             if (strcmp(f->path, json_opt_str(o, "path", "")) == 0) {
-                f->large = strcmp(mode, "lfs") == 0 && f->bytes > 0;
+                f->large = strcmp(mode, "lfs") == 0 && f->bytes > 0 && f->source;
                 f->mode_set = true;
             }
         }

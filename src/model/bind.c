@@ -33,6 +33,7 @@ struct binding {
     size_t rows;        /* of the table */
     struct slot *slots; /* [row × layers + layer] */
     struct map by_pattern;
+    bool packed; /* some weights are quantized */
 };
 
 /* A stored tensor and its place in the table. */
@@ -40,6 +41,7 @@ struct found {
     const struct safetensors *file;
     const struct safetensors_tensor *tensor;
     const struct arch_tensor *row;
+    bool packed;
     long layer, member; /* −1: none */
 };
 
@@ -61,17 +63,6 @@ static bool is_gone_prefix(const char *name)
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (strncmp(name, parts[i], strlen(parts[i])) == 0 ||
             (strncmp(name, "model.", 6) == 0 && strncmp(name + 6, parts[i], strlen(parts[i])) == 0))
-            return true;
-    return false;
-}
-
-/* Read with the weights they belong to, or only for running in FP8. */
-static bool is_of_fp8(const char *name)
-{
-    static const char *const tails[] = {"weight_scale_inv", "activation_scale", "input_scale"};
-    size_t n = strlen(name);
-    for (size_t i = 0; i < sizeof tails / sizeof *tails; i++)
-        if (n > strlen(tails[i]) && strcmp(name + n - strlen(tails[i]), tails[i]) == 0)
             return true;
     return false;
 }
@@ -177,24 +168,19 @@ static int wrong_shape(const struct binding *b, const struct found *f, const uin
     return -1;
 }
 
-static int check_shape(const struct binding *b, const struct found *f, struct err *e)
+static int check_shape(const struct binding *b, const struct found *f, const uint64_t *want, int n,
+                       struct err *e)
 {
-    uint64_t want[EXPR_DIMS_MAX];
-    int n;
-    struct expr x = {.c = b->c, .layer = f->layer};
-    if (expr_dims(&x, f->row->shape, want, &n, e))
-        return -1;
     bool same = f->tensor->n_dims == n;
     for (int i = 0; i < n && same; i++)
         same = f->tensor->dims[i] == want[i];
     return same ? 0 : wrong_shape(b, f, want, n, e);
 }
 
-static int check_dtype(const struct binding *b, const struct found *f, struct err *e)
+static int check_dtype(const struct found *f, struct err *e)
 {
     enum dtype t = f->tensor->dtype;
-    bool fp8 = b->c->fp8 && t == DT_F8_E4M3 && f->tensor->n_dims == 2;
-    if (t == DT_F32 || t == DT_F16 || t == DT_BF16 || t == DT_F64 || fp8)
+    if (t == DT_F32 || t == DT_F16 || t == DT_BF16 || t == DT_F64)
         return 0;
     return err_set(e, ERR_UNSUPPORTED, "use a checkpoint in BF16, F16 or F32",
                    "tensor %.200s in %s has type %s, expected a float type", f->tensor->name,
@@ -232,7 +218,7 @@ static struct slot *slot_of(const struct binding *b, const struct arch_tensor *r
     return &b->slots[r * b->c->layers + (layer < 0 ? 0 : (size_t)layer)];
 }
 
-static struct model_part part_of(const struct found *f)
+static struct model_part plain_part(const struct found *f)
 {
     const struct safetensors_tensor *t = f->tensor;
     uint64_t elements = 1;
@@ -250,35 +236,35 @@ static struct model_part part_of(const struct found *f)
                                .axes = {{elements, 1}}};
 }
 
-/* FP8 weights have their scales in a tensor of their own, called like them, in any of the files. */
-static int find_scales(const struct binding *b, struct model_part *p, struct err *e)
+/* GPT-2's layers multiply from the other side, and quantizers turn their matrices around. */
+static int refuse_turned(const struct found *f, struct err *e)
 {
-    if (p->dtype != DT_F8_E4M3)
+    const char *view = f->row->view, *end = view ? strstr(view, " : 1 0") : NULL;
+    if (!end || end[6])
         return 0;
-    char *name = xasprintf("%s_scale_inv", p->stored_name);
-    const struct safetensors_tensor *t = NULL;
-    const struct safetensors *file = b->m->shards;
-    for (size_t k = 0; k < b->m->n_shards && !t; k++)
-        t = safetensors_find(file = &b->m->shards[k], name);
-    xfree(name);
-    if (!t)
-        return err_set(e, ERR_MISSING, "the download is incomplete",
-                       "%s: tensor %.200s is FP8, but its scales (%.200s_scale_inv) are missing",
-                       b->m->path, p->stored_name, p->stored_name);
-    uint64_t rows = p->elements / p->stored_row;
-    p->block_rows = b->c->block_rows ? b->c->block_rows : rows;
-    p->block_cols = b->c->block_cols ? b->c->block_cols : p->stored_row;
-    uint64_t down = (rows + p->block_rows - 1) / p->block_rows;
-    uint64_t across = (p->stored_row + p->block_cols - 1) / p->block_cols;
-    bool one = down == 1 && across == 1 && (t->n_dims == 0 || (t->n_dims == 1 && t->dims[0] == 1));
-    bool grid = t->n_dims == 2 && t->dims[0] == down && t->dims[1] == across;
-    if ((!one && !grid) || (t->dtype != DT_F32 && t->dtype != DT_BF16 && t->dtype != DT_F16))
-        return err_set(e, ERR_INPUT, "config.json and the weights are of different models",
-                       "tensor %.200s in %s does not have %llu x %llu float scales", t->name,
-                       file->map.path, (unsigned long long)down, (unsigned long long)across);
-    p->scales = file->map.data + t->offset;
-    p->scale_bytes = t->bytes;
-    p->scale_dtype = t->dtype;
+    return err_set(e, ERR_UNSUPPORTED, "use the float checkpoint it was made of",
+                   "tensor %.200s in %s is quantized, and belongs to a layer whose weights are "
+                   "stored transposed",
+                   f->tensor->name, f->file->map.path);
+}
+
+/* The whole stored tensor, checked. */
+static int part_of(struct binding *b, const struct found *f, struct model_part *part, struct err *e)
+{
+    uint64_t want[EXPR_DIMS_MAX];
+    int n;
+    struct expr x = {.c = b->c, .layer = f->layer};
+    if (f->packed) {
+        b->packed = true;
+        return refuse_turned(f, e) || expr_dims(&x, f->row->shape, want, &n, e) ||
+                       packed_open(b->m, b->c, f->file, f->tensor, want, n, part, e)
+                   ? -1
+                   : 0;
+    }
+    if (check_dtype(f, e) || expr_dims(&x, f->row->shape, want, &n, e) ||
+        check_shape(b, f, want, n, e))
+        return -1;
+    *part = plain_part(f);
     return 0;
 }
 
@@ -379,8 +365,7 @@ static int bind_member(struct binding *b, const struct found *f, struct err *e)
                        f->tensor->name, f->file->map.path, f->member, s->count);
     if (s->members[f->member].data)
         return seen_twice(f, e);
-    s->members[f->member] = part_of(f);
-    if (find_scales(b, &s->members[f->member], e))
+    if (part_of(b, f, &s->members[f->member], e))
         return -1;
     s->seen++;
     if (!group_is_complete(b, f->row->group, f->layer))
@@ -401,12 +386,12 @@ static int bind_row(struct binding *b, struct found *f, struct err *e)
 {
     if (!f->row->gguf)
         return 0;
-    if (check_unwanted(b, f, e) || check_dtype(b, f, e) || check_shape(b, f, e))
+    if (check_unwanted(b, f, e))
         return -1;
     if (f->row->count)
         return bind_member(b, f, e);
-    struct model_part whole = part_of(f);
-    if (find_scales(b, &whole, e))
+    struct model_part whole;
+    if (part_of(b, f, &whole, e))
         return -1;
     const char *name = f->row->hf;
     for (; f->row->hf && strcmp(f->row->hf, name) == 0; f->row++) {
@@ -419,31 +404,61 @@ static int bind_row(struct binding *b, struct found *f, struct err *e)
     return 0;
 }
 
-static int bind_one(struct binding *b, const struct safetensors *s,
-                    const struct safetensors_tensor *t, struct err *e)
+static bool in_table(const struct binding *b, const char *name, struct found *f)
 {
-    if (is_ignored(t->name) || is_gone_prefix(t->name) || (b->c->fp8 && is_of_fp8(t->name)))
-        return 0;
-    struct found f = {.file = s, .tensor = t};
     uint64_t row;
-    char *plain = plain_name(b->c->arch, t->name);
-    char *pattern = to_pattern(plain, &f.layer, &f.member);
+    char *plain = plain_name(b->c->arch, name);
+    char *pattern = to_pattern(plain, &f->layer, &f->member);
     bool known = map_get_str(&b->by_pattern, pattern, &row);
     xfree(pattern);
     xfree(plain);
+    if (known)
+        f->row = &b->c->arch->tensors[row];
+    return known;
+}
+
+/* Zeros that quantizers write though the layer has no bias: nothing asks for them. */
+static bool is_idle(const struct binding *b, const struct found *f)
+{
+    bool asked =
+        f->row && ((f->row->need == NEED_ATTENTION_BIAS && b->c->attention_bias == FLAG_YES) ||
+                   (f->row->need == NEED_MLP_BIAS && b->c->mlp_bias == FLAG_YES) ||
+                   (f->row->need != NEED_ATTENTION_BIAS && f->row->need != NEED_MLP_BIAS));
+    return !asked && packed_is_idle_bias(b->m, b->c, f->file, f->tensor);
+}
+
+static int bind_known(struct binding *b, struct found *f, bool known, struct err *e)
+{
     int64_t predicted = json_opt_i64(b->c->fields, "num_nextn_predict_layers", 0);
-    if (f.layer >= (long)b->c->layers && f.layer < (long)b->c->layers + predicted)
+    if (f->layer >= (long)b->c->layers && f->layer < (long)b->c->layers + predicted)
         return 0; /* multi-token prediction, which libllama does not need */
+    if (is_idle(b, f))
+        return 0;
     if (!known)
-        return unknown_tensor(b, s, t->name, e);
-    f.row = &b->c->arch->tensors[row];
-    if (f.layer < (long)b->c->layers)
-        return bind_row(b, &f, e);
+        return unknown_tensor(b, f->file, f->tensor->name, e);
+    if (f->layer < (long)b->c->layers)
+        return bind_row(b, f, e);
     return err_set(e, ERR_INPUT,
                    "config.json and the weights are of different models; fetch both again",
                    "tensor %.200s in %s belongs to block %ld, but config.json says %u blocks "
                    "(num_hidden_layers)",
-                   t->name, s->map.path, f.layer, b->c->layers);
+                   f->tensor->name, f->file->map.path, f->layer, b->c->layers);
+}
+
+static int bind_one(struct binding *b, const struct safetensors *s,
+                    const struct safetensors_tensor *t, struct err *e)
+{
+    char *name;
+    if (is_ignored(t->name) || is_gone_prefix(t->name))
+        return 0;
+    enum packed_role role = packed_role_of(b->m, b->c, t, &name);
+    if (role == PACKED_BESIDE)
+        return 0;
+    struct found f = {.file = s, .tensor = t, .packed = role == PACKED_CODES};
+    /* A table may know the codes by their own name, where the floats lie in another order. */
+    bool known = in_table(b, t->name, &f) || (name && in_table(b, name, &f));
+    xfree(name);
+    return bind_known(b, &f, known, e);
 }
 
 /* ---- what is missing
@@ -594,6 +609,16 @@ static int bind_shard(struct binding *b, const struct safetensors *s, struct err
     return failed;
 }
 
+static void tell_quantized(struct model *m, const struct config *c)
+{
+    char name[96];
+    quantized_name(&c->quant, name);
+    m->quantization = arena_strdup(&m->arena, name);
+    log_warn("%s: the weights are already quantized (%s) and are read as the floats they stand "
+             "for; what was lost in making them stays lost",
+             m->path, name);
+}
+
 int bind_tensors(struct model *m, const struct config *c, struct err *e)
 {
     struct binding b = {.m = m, .c = c};
@@ -605,8 +630,8 @@ int bind_tensors(struct model *m, const struct config *c, struct err *e)
         failed = bind_shard(&b, &m->shards[k], e);
     if (!failed)
         failed = check_complete(&b, e);
-    if (!failed && c->fp8)
-        log_warn("%s: the weights are FP8; what was lost in making them stays lost", m->path);
+    if (!failed && b.packed)
+        tell_quantized(m, c);
     xfree(b.slots);
     map_release(&b.by_pattern);
     return failed;

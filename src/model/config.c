@@ -239,37 +239,6 @@ static bool listed(const char *list, const char *word)
     return false;
 }
 
-/* FP8 as DeepSeek and Qwen publish it: a scale for each block of weights, or for each tensor. */
-static int read_fp8(struct config *c, const json_t *quantized, struct err *e)
-{
-    const json_t *size = json_object_get(quantized, "weight_block_size");
-    json_int_t rows = json_integer_value(json_array_get(size, 0));
-    json_int_t cols = json_integer_value(json_array_get(size, 1));
-    c->fp8 = true;
-    if (!size || json_is_null(size))
-        return 0;
-    if (rows < 1 || cols < 1 || rows > CONFIG_WIDE || cols > CONFIG_WIDE)
-        return err_set(e, ERR_INPUT, "compare config.json with the one of the original model",
-                       "%s: weight_block_size is not two positive numbers", c->where);
-    c->block_rows = (uint32_t)rows;
-    c->block_cols = (uint32_t)cols;
-    return 0;
-}
-
-static int read_quantization(struct config *c, struct err *e)
-{
-    const json_t *quantized = json_object_get(c->fields, "quantization_config");
-    if (!json_is_object(quantized))
-        return 0;
-    const char *method = json_opt_str(quantized, "quant_method", "unnamed method");
-    if (strcmp(method, "fp8") == 0)
-        return read_fp8(c, quantized, e);
-    return err_set(e, ERR_UNSUPPORTED,
-                   "use the float checkpoint (BF16, F16 or F32) it was made of; of quantized ones "
-                   "only FP8 can be read",
-                   "%s: the checkpoint is already quantized (%.60s)", c->where, method);
-}
-
 static int check_kind(const struct config *c, struct err *e)
 {
     const char *acts = c->arch->acts ? c->arch->acts : "silu|swish";
@@ -384,8 +353,9 @@ int config_read(struct config *c, const json_t *doc, const char *where, struct e
     c->tied = read_flag(c, "tie_word_embeddings");
     c->attention_bias = read_flag(c, "attention_bias");
     c->mlp_bias = read_flag(c, "mlp_bias");
-    if (read_quantization(c, e) || check_kind(c, e) || read_sizes(c, e) || read_heads(c, e) ||
-        read_rope(c, e) || read_gating(c, e))
+    if (quantized_read(c, json_object_get(c->fields, "quantization_config"), e) ||
+        check_kind(c, e) || read_sizes(c, e) || read_heads(c, e) || read_rope(c, e) ||
+        read_gating(c, e))
         return -1;
     return c->arch->derive ? c->arch->derive(c, e) : 0;
 }

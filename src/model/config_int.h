@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "model/arch_int.h"
+#include "model/packed_int.h"
 
 enum config_flag { FLAG_UNSET, FLAG_NO, FLAG_YES };
 
@@ -19,6 +20,15 @@ enum config_rope {
     ROPE_SCALING_LONGROPE
 };
 
+/* How the weights are stored, if not as floats (quantized.c). */
+struct config_quant {
+    enum packing packing;
+    uint32_t block_rows, block_cols; /* FP8: of a scale; 0: the whole tensor */
+    uint32_t bits, group;            /* GPTQ, AWQ; group 0: the whole row */
+    uint32_t zero_add;               /* GPTQ: what a stored zero point lacks */
+    bool mixed;                      /* GPTQ: bits differ by layer */
+};
+
 struct config {
     const struct arch *arch;
     json_t *fields; /* defaults, config.json and its text_config in one object; owned */
@@ -28,9 +38,8 @@ struct config {
     enum config_rope rope;
     const json_t *rope_object; /* rope_parameters or rope_scaling; NULL without; part of fields */
     enum config_flag tied, attention_bias, mlp_bias;
-    bool fp8;                        /* weights in FP8 with scales */
-    uint32_t block_rows, block_cols; /* of a scale; 0: the whole tensor */
-    const char *where;               /* "FOLDER/config.json" */
+    struct config_quant quant;
+    const char *where; /* "FOLDER/config.json" */
 };
 
 /* Takes what it needs from `doc`. Release also after failure. */

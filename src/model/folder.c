@@ -1,10 +1,10 @@
 /* A Hugging Face folder as a model: config, weights, metadata and vocabulary in that order.
  *
- * Files read: config.json, model*.safetensors with their index, generation_config.json,
- * tokenizer.json, tokenizer_config.json, special_tokens_map.json, added_tokens.json,
- * chat_template.jinja, README.md. No code of the folder is ever run. Keys and tensors come out as
- * convert_hf_to_gguf.py of llama.cpp 0.5.0 writes them; docs/conversion.md lists where we differ on
- * purpose. */
+ * Files read: config.json, quantize_config.json, model*.safetensors with their index,
+ * generation_config.json, tokenizer.json, tokenizer_config.json, special_tokens_map.json,
+ * added_tokens.json, chat_template.jinja, README.md. No code of the folder is ever run. Keys and
+ * tensors come out as convert_hf_to_gguf.py of llama.cpp 0.5.0 writes them; docs/conversion.md
+ * lists where we differ on purpose. */
 #include "model/config_int.h"
 
 #include <string.h>
@@ -67,12 +67,30 @@ static int open_with_config(struct model *m, const struct config *c, const json_
     return 0;
 }
 
+/* GPTQ's first tools wrote a file of their own instead of a part of config.json. */
+static int add_quantize_config(const struct model *m, json_t *doc, struct err *e)
+{
+    json_t *own = NULL;
+    if (json_object_get(doc, "quantization_config"))
+        return 0;
+    if (folder_read_json(m, "quantize_config.json", MODEL_CONFIG_BYTES_MAX, false, &own, e))
+        return -1;
+    if (own && !json_object_get(own, "quant_method"))
+        json_object_set_new(own, "quant_method", json_string("gptq"));
+    if (own)
+        json_object_set_new(doc, "quantization_config", own);
+    return 0;
+}
+
 int folder_open(struct model *m, struct err *e)
 {
     json_t *doc = NULL;
     struct config c = {0};
-    if (folder_read_json(m, "config.json", MODEL_CONFIG_BYTES_MAX, true, &doc, e))
+    if (folder_read_json(m, "config.json", MODEL_CONFIG_BYTES_MAX, true, &doc, e) ||
+        add_quantize_config(m, doc, e)) {
+        json_decref(doc);
         return -1;
+    }
     const char *where = arena_printf(&m->arena, "%s/config.json", m->path);
     int failed = config_read(&c, doc, where, e) || open_with_config(m, &c, doc, e) ? -1 : 0;
     config_release(&c);

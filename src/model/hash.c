@@ -6,7 +6,7 @@
  *   "sintra model 1\n", then per tensor in order of names: name NUL, u32 dtype, u32 n_dims, u64
  *   ne[], stored bytes; then per key in order of keys: key NUL, u32 type, u32 element, u64 count,
  *   value. */
-#include "model/model_int.h"
+#include "model/packed_int.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -52,6 +52,26 @@ static int add_bytes(struct hash_sha256 *h, const struct model *m, const struct 
     return 0;
 }
 
+static void add_pieces(struct hash_sha256 *h, const struct model_packed *k)
+{
+    const struct packed_piece none = {0};
+    const struct packed_piece *const all[] = {
+        k ? &k->scales : &none, k ? &k->zeros : &none,         k ? &k->index : &none,
+        k ? &k->table : &none,  k ? &k->nested_scales : &none, k ? &k->nested_table : &none};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i]->data)
+            hash_sha256_add(h, all[i]->data, all[i]->bytes);
+    /* What stands in no tensor. FP8 has nothing of it. */
+    if (k && k->packing != PACKING_FP8) {
+        uint32_t offset;
+        memcpy(&offset, &k->nested_offset, sizeof offset);
+        add_u32(h, k->bits);
+        add_u32(h, k->zero_add);
+        add_u64(h, k->block);
+        add_u32(h, offset);
+    }
+}
+
 /* Parts of one stored tensor stand next to each other; its bytes count once. */
 static int add_parts(struct hash_sha256 *h, const struct model *m, size_t i, uint64_t *done,
                      const struct progress *p, struct err *e)
@@ -61,8 +81,7 @@ static int add_parts(struct hash_sha256 *h, const struct model *m, size_t i, uin
     for (size_t k = 0; k < s->n_parts && !failed; k++)
         if (k == 0 || s->parts[k].data != s->parts[k - 1].data) {
             failed = add_bytes(h, m, &s->parts[k], m->desc.tensors[i].name, done, p, e);
-            if (s->parts[k].scales)
-                hash_sha256_add(h, s->parts[k].scales, s->parts[k].scale_bytes);
+            add_pieces(h, s->parts[k].packed);
         }
     return failed;
 }

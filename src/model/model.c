@@ -136,6 +136,11 @@ bool model_is_quantized(const struct model *m)
     return m->is_quantized;
 }
 
+const char *model_quantization(const struct model *m)
+{
+    return m->quantization;
+}
+
 int model_find(const struct model *m, const char *name)
 {
     uint64_t i;

@@ -79,6 +79,9 @@ uint64_t model_source_bytes(const struct model *m); /* of weight files */
 bool model_is_gguf(const struct model *m);
 /* True when some tensor of the source is already quantized. */
 bool model_is_quantized(const struct model *m);
+/* How a checkpoint stores weights that are read as floats though they were quantized ("GPTQ, 4 bits
+ * in groups of 128"); NULL for floats and for a GGUF. */
+const char *model_quantization(const struct model *m);
 /* SHA-256 over sorted names, dtypes, shapes and all weight bytes + config (hex). Takes seconds per
  * 2 GB; progress may be NULL. */
 int model_hash(struct model *m, const struct progress *p, char hex[static 65], struct err *e);

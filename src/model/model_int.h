@@ -26,6 +26,8 @@
 /* What is done to each number after it is read. */
 enum model_math { MATH_NONE, MATH_ADD_ONE, MATH_NEG_EXP };
 
+struct model_packed; /* packed_int.h */
+
 /* A stored tensor, or a part of one, as a run of elements: the axes from the outermost to the
  * innermost, each with its number of steps and the distance of a step in stored elements. */
 enum { MODEL_AXES_MAX = 6 };
@@ -35,14 +37,10 @@ struct model_part {
     uint64_t offset, bytes;   /* of the stored tensor in the map */
     const char *stored_name;  /* name in the source file */
     enum dtype dtype;
-    uint64_t stored_row; /* elements of a stored row */
-    /* FP8: what the elements of each block of stored rows and columns are multiplied by, row by
-     * row of blocks; NULL: nothing. */
-    const uint8_t *scales;
-    enum dtype scale_dtype;
-    uint64_t scale_bytes, block_rows, block_cols;
-    uint64_t first;    /* element where the part begins */
-    uint64_t elements; /* that it yields; the product of the steps */
+    uint64_t stored_row;               /* elements of a stored row */
+    const struct model_packed *packed; /* how numbers are computed from the bytes; NULL: plain */
+    uint64_t first;                    /* element where the part begins */
+    uint64_t elements;                 /* that it yields; the product of the steps */
     int n_axes;
     struct model_axis {
         uint64_t steps, stride;
@@ -67,7 +65,8 @@ struct model {
     char *path;
     uint64_t source_bytes;
     bool is_gguf, is_quantized;
-    struct gguf gguf; /* when is_gguf */
+    const char *quantization; /* of a checkpoint, in the arena; NULL: floats, or a GGUF */
+    struct gguf gguf;         /* when is_gguf */
     struct safetensors *shards;
     size_t n_shards;
 };

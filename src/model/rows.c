@@ -8,7 +8,7 @@
  * Conversion and the check for NaN and infinity go through the same few kilobytes while they are in
  * the first-level cache, so that reading runs at the speed of memory. No state is written: any
  * thread may call in. */
-#include "model/model_int.h"
+#include "model/packed_int.h"
 
 #include <math.h>
 #include <string.h>
@@ -123,31 +123,6 @@ static uint64_t locate(const struct model_part *p, uint64_t at, uint64_t *run)
     return element;
 }
 
-static float scale_at(const struct model_part *p, uint64_t row, uint64_t col)
-{
-    uint64_t across = (p->stored_row + p->block_cols - 1) / p->block_cols;
-    uint64_t k = row / p->block_rows * across + col / p->block_cols;
-    float scale = 0;
-    convert_to_f32(p->scale_dtype, p->scales + k * dtype_info(p->scale_dtype)->bytes, &scale, 1);
-    return scale;
-}
-
-/* Multiplies a run that begins at a stored element; one look-up for each block it crosses. */
-static void apply_scales(const struct model_part *p, uint64_t from, uint64_t stride, float *x,
-                         uint64_t n)
-{
-    for (uint64_t k = 0; k < n;) {
-        uint64_t row = (from + k * stride) / p->stored_row,
-                 col = (from + k * stride) % p->stored_row;
-        uint64_t same = stride == 1 ? p->block_cols - col % p->block_cols : 1;
-        if (stride == 1 && same > p->stored_row - col)
-            same = p->stored_row - col;
-        float scale = scale_at(p, row, col);
-        for (uint64_t end = same < n - k ? k + same : n; k < end; k++)
-            x[k] *= scale;
-    }
-}
-
 static int part_read(const struct model *m, int i, const struct model_part *p, uint64_t at,
                      uint64_t n, float *dst, struct err *e)
 {
@@ -159,15 +134,14 @@ static int part_read(const struct model *m, int i, const struct model_part *p, u
             run = n - done;
         const uint8_t *src = p->data + from * size;
         size_t bad;
-        if (stride == 1 ? convert_checked(p->dtype, src, dst + done, run, &bad)
-                        : gather_checked(p->dtype, src, stride, dst + done, run, &bad))
+        if (p->packed) {
+            packed_read(p->packed, from, stride, dst + done, run);
+            bad = convert_find_nonfinite(dst + done, run);
+        } else if (stride == 1 ? convert_checked(p->dtype, src, dst + done, run, &bad)
+                               : gather_checked(p->dtype, src, stride, dst + done, run, &bad))
             return err_set(e, ERR_UNSUPPORTED, "only float weights can be converted",
                            "tensor %s in %s has type %s", m->desc.tensors[i].name, source_file(p),
                            dtype_name(p->dtype));
-        if (p->scales && bad == run) {
-            apply_scales(p, from, stride, dst + done, run);
-            bad = convert_find_nonfinite(dst + done, run);
-        }
         if (bad < run)
             return refuse_nonfinite(m, i, p, dst[done + bad], from + bad * stride, e);
         done += run;
@@ -250,7 +224,7 @@ static bool is_plain(const struct model_tensor *t, const struct model_source *s,
     uint64_t matrix = t->shape.ne[0] * t->shape.ne[1];
     for (size_t k = 0; k < s->n_parts; k++) {
         const struct model_part *p = &s->parts[k];
-        if (p->dtype != dtype || p->scales || p->n_axes != 1 || p->axes[0].stride != 1 ||
+        if (p->dtype != dtype || p->packed || p->n_axes != 1 || p->axes[0].stride != 1 ||
             (s->n_parts > 1 && p->elements % matrix != 0))
             return false;
     }
@@ -279,20 +253,23 @@ const void *model_rows_raw(const struct model *m, int i, enum dtype dtype, uint6
 }
 
 /* The bytes of the file that hold these elements, and those between: whole steps of the outermost
- * axis, since the inner ones come from all over it. */
+ * axis, since the inner ones come from all over it. *spread: others lie between too, so that the
+ * bytes are not done with before the part is. */
 static bool part_range(const struct model_part *p, uint64_t at, uint64_t n, uint64_t *offset,
-                       uint64_t *bytes)
+                       uint64_t *bytes, bool *spread)
 {
     uint64_t step = p->n_axes == 1 ? 1 : p->elements / p->axes[0].steps;
     uint64_t from = p->first + at / step * p->axes[0].stride;
     uint64_t to = p->first + (at + n - 1) / step * p->axes[0].stride;
     for (int k = 1; k < p->n_axes; k++)
         to += p->axes[k].stride * (p->axes[k].steps - 1);
-    uint64_t size = dtype_info(p->dtype)->quantized ? 0 : dtype_info(p->dtype)->bytes;
-    if (size == 0) {
-        uint64_t block = dtype_info(p->dtype)->block, each = dtype_info(p->dtype)->bytes;
-        *offset = at / block * each;
-        *bytes = (n + block - 1) / block * each;
+    uint64_t block = dtype_info(p->dtype)->block, size = dtype_info(p->dtype)->bytes;
+    *spread = false;
+    if (p->packed) {
+        *spread = packed_range(p->packed, from, to, offset, bytes);
+    } else if (block > 1) {
+        *offset = at / block * size;
+        *bytes = (n + block - 1) / block * size;
     } else {
         *offset = from * size;
         *bytes = (to - from + 1) * size;
@@ -302,6 +279,7 @@ static bool part_range(const struct model_part *p, uint64_t at, uint64_t n, uint
     if (*bytes > p->bytes - *offset)
         *bytes = p->bytes - *offset;
     *offset += p->offset;
+    *spread = *spread || *bytes / ROWS_SPREAD > n * 8;
     return true;
 }
 
@@ -312,9 +290,9 @@ static void rows_advise(const struct model *m, int i, uint64_t row0, uint64_t ro
     const struct model_tensor *t = &m->desc.tensors[i];
     uint64_t at = row0 * t->shape.ne[0], n = rows * t->shape.ne[0], take, offset, bytes;
     size_t k = 0;
+    bool spread;
     for (const struct model_part *p; (p = next_part(&m->sources[i], &k, &at, n, &take));) {
-        if (p->map && part_range(p, at, take, &offset, &bytes)) {
-            bool spread = bytes / ROWS_SPREAD > take * 8;
+        if (p->map && part_range(p, at, take, &offset, &bytes, &spread)) {
             if (!forget)
                 fs_map_prefetch(p->map, offset, bytes);
             else if (!spread || at + take == p->elements)

@@ -28,7 +28,8 @@ enum {
     HEADER_BYTES_MAX = 1 << 18,
     ANSWER_DEFAULT = 1 << 20,
     HOPS_MAX = 8,
-    RECEIVE_BYTES = 512 * 1024,
+    RECEIVE_BYTES = 64 * 1024, /* stays in the cache until it is copied */
+    SEND_BYTES = 512 * 1024,
     WAIT_MAX_S = 600,
     DOUBLINGS_MAX = 4
 };
@@ -250,7 +251,7 @@ static void set_method(struct transfer *t)
         curl_easy_setopt(c, CURLOPT_READFUNCTION, on_read);
         curl_easy_setopt(c, CURLOPT_READDATA, t);
         curl_easy_setopt(c, CURLOPT_INFILESIZE_LARGE, (curl_off_t)r->body_bytes);
-        curl_easy_setopt(c, CURLOPT_UPLOAD_BUFFERSIZE, (long)RECEIVE_BYTES);
+        curl_easy_setopt(c, CURLOPT_UPLOAD_BUFFERSIZE, (long)SEND_BYTES);
         curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, r->method);
     } else if (post || r->body) {
         curl_easy_setopt(c, CURLOPT_POST, 1L);

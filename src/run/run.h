@@ -53,5 +53,8 @@ char *run_report_markdown(const json_t *report);
 /* The model card (README.md with YAML front matter) from a report document; base_model is the
  * original's name on the hub, or NULL. xfree. */
 char *run_card_markdown(const json_t *report, const char *base_model);
+/* The report as others may see it: of paths on this machine only the last name is left; the
+ * original is `base_model` where that is known. New reference. */
+json_t *run_report_public_new(const json_t *report, const char *base_model);
 
 #endif

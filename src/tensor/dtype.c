@@ -25,6 +25,8 @@ enum { HALF = 2, K = 256 }; /* bytes of an F16 scale; elements of a super-block 
 #define FLOAT(id, name, st, bytes) ROW(id, name, st, 1, bytes, true, false, true, false)
 #define QUANT(id, name, block, bytes) ROW(id, name, NULL, block, bytes, true, true, true, false)
 #define HUNGRY(id, name, block, bytes) ROW(id, name, NULL, block, bytes, true, true, true, true)
+/* Weights in several tensors: sizes are model/'s business. */
+#define PACKED(id, name) ROW(id, name, NULL, 1, 1, false, false, false, false)
 #define INTERNAL(id, name, block, bytes) ROW(id, name, NULL, block, bytes, false, true, false, false)
 
 static const struct dtype_info table[] = {
@@ -70,6 +72,11 @@ static const struct dtype_info table[] = {
     PLAIN(DT_U64, "U64", "U64", 8, false),
     PLAIN(DT_F8_E4M3, "F8_E4M3", "F8_E4M3", 1, false),
     PLAIN(DT_F8_E5M2, "F8_E5M2", "F8_E5M2", 1, false),
+    PACKED(DT_HF_MXFP4, "HF_MXFP4"),
+    PACKED(DT_GPTQ, "GPTQ"),
+    PACKED(DT_AWQ, "AWQ"),
+    PACKED(DT_BNB4, "BNB4"),
+    PACKED(DT_BNB8, "BNB8"),
 };
 /* clang-format on */
 

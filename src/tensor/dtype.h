@@ -1,7 +1,8 @@
 /* THE table of element types: ggml's ids and block layouts, and safetensors' names.
  *
  * enum values below 1000 are GGUF type ids as ggml 0.5.0 writes them (ggml.h, enum ggml_type);
- * values from 1000 exist only in safetensors. Block sizes: ggml-common.h 0.5.0. To add a type: one
+ * values from 1000 exist only in safetensors, those after F8_E5M2 as several tensors of one weight
+ * (model/packed_int.h). Block sizes: ggml-common.h 0.5.0. To add a type: one
  * enum line, one table line in dtype.c, a static assert on its block if we encode it, a codec in
  * quant/. */
 #ifndef TENSOR_DTYPE_H
@@ -53,6 +54,11 @@ enum dtype {
     DT_U64,
     DT_F8_E4M3,
     DT_F8_E5M2,
+    DT_HF_MXFP4,
+    DT_GPTQ,
+    DT_AWQ,
+    DT_BNB4,
+    DT_BNB8,
     DT_NONE = 0xffff
 };
 

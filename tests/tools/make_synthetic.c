@@ -2,13 +2,14 @@
  *
  *   make_synthetic OUT [--shape NAME] [--layers N] [--vocab N] [--shards N] [--seed N] [--dtype
  *   BF16|F16|F32]
- *                      [--sparse] [--tied] [--threads N]
+ *                      [--sparse] [--tied] [--threads N] [--packed gptq|awq]
  *
  * Shapes: tinyllama (1.1 B, the default), llama-70b, qwen2-7b, qwen3-8b, mistral-7b, tiny. Weights
  * are normal with standard deviation 0.02 (norms are 1, biases normal too), the same for the same
  * seed whatever the threads; --sparse leaves holes instead, for shapes whose weights nobody reads.
  * The tokenizer is valid, of the kind the real model has, with made-up words. Benchmarks and tests
- * of size use it; quality cannot be read off it.
+ * of size use it; quality cannot be read off it. With --packed the projections are 4-bit codes in
+ * groups of 128 instead, any bits, as GPTQ or AWQ store them.
  *
  * Normal numbers come from a table of 65,536 quantiles, four per 64 random bits: 1.1 B of them in
  * about two seconds. */
@@ -62,15 +63,17 @@ struct options {
     uint64_t seed;
     enum dtype dtype;
     bool sparse, tied;
+    const char *packed; /* "gptq", "awq" or NULL */
     int threads;
 };
 
-enum fill { FILL_NORMAL, FILL_ONE };
+enum fill { FILL_NORMAL, FILL_ONE, FILL_BITS, FILL_SCALE };
 
 struct tensor {
     char name[96];
     uint64_t rows, cols; /* cols 0: vector of `rows` */
     enum fill fill;
+    enum dtype dtype;
     unsigned shard;
     uint64_t bytes, offset; /* absolute in its file */
 };
@@ -91,7 +94,8 @@ static void bad_usage(const char *what, const char *value)
     fprintf(
         stderr,
         "make_synthetic: %s %s\nusage: make_synthetic OUT [--shape NAME] [--layers N] [--vocab N] "
-        "[--shards N] [--seed N] [--dtype BF16|F16|F32] [--sparse] [--tied] [--threads N]\nshapes:",
+        "[--shards N] [--seed N] [--dtype BF16|F16|F32] [--sparse] [--tied] [--threads N] "
+        "[--packed gptq|awq]\nshapes:",
         what, value);
     for (size_t i = 0; i < sizeof presets / sizeof *presets; i++)
         fprintf(stderr, " %s", presets[i].name);
@@ -102,19 +106,45 @@ static void bad_usage(const char *what, const char *value)
 /* ---- what tensors there are
  * --------------------------------------------------------------------- */
 
-static void add(struct plan *p, const struct options *o, enum fill fill, uint64_t rows,
-                uint64_t cols, const char *format, unsigned layer)
+static void add_plain(struct plan *p, enum dtype dtype, enum fill fill, uint64_t rows,
+                      uint64_t cols, const char *format, unsigned layer)
 {
     p->tensors = xgrow(p->tensors, &p->capacity, p->n + 1, sizeof *p->tensors);
     struct tensor *t = &p->tensors[p->n++];
-    *t = (struct tensor){.rows = rows, .cols = cols, .fill = fill};
+    *t = (struct tensor){.rows = rows, .cols = cols, .fill = fill, .dtype = dtype};
     const char *mark = strchr(format, '%');
     if (mark)
         snprintf(t->name, sizeof t->name, "%.*s%u%s", (int)(mark - format), format, layer,
                  mark + 1);
     else
         snprintf(t->name, sizeof t->name, "%s", format);
-    t->bytes = rows * (cols ? cols : 1) * dtype_info(o->dtype)->bytes;
+    t->bytes = rows * (cols ? cols : 1) * dtype_info(dtype)->bytes;
+}
+
+enum { GROUP = 128 };
+
+/* A projection as codes, scales and zero points. */
+static void add_packed(struct plan *p, const struct options *o, uint64_t rows, uint64_t cols,
+                       const char *format, unsigned layer)
+{
+    bool awq = strcmp(o->packed, "awq") == 0;
+    char name[96];
+    int stem = (int)(strlen(format) - strlen("weight"));
+    snprintf(name, sizeof name, "%.*sqweight", stem, format);
+    add_plain(p, DT_I32, FILL_BITS, awq ? cols : cols / 8, awq ? rows / 8 : rows, name, layer);
+    snprintf(name, sizeof name, "%.*sqzeros", stem, format);
+    add_plain(p, DT_I32, FILL_BITS, (cols + GROUP - 1) / GROUP, rows / 8, name, layer);
+    snprintf(name, sizeof name, "%.*sscales", stem, format);
+    add_plain(p, DT_F16, FILL_SCALE, (cols + GROUP - 1) / GROUP, rows, name, layer);
+}
+
+static void add(struct plan *p, const struct options *o, enum fill fill, uint64_t rows,
+                uint64_t cols, const char *format, unsigned layer)
+{
+    if (o->packed && strstr(format, "_proj.weight"))
+        add_packed(p, o, rows, cols, format, layer);
+    else
+        add_plain(p, o->dtype, fill, rows, cols, format, layer);
 }
 
 static void add_layer(struct plan *p, const struct options *o, unsigned i)
@@ -204,7 +234,9 @@ static void fill_chunk(const struct job *j, uint8_t *out, uint64_t n, size_t ite
         uint64_t bits = rng_next(&r);
         uint64_t end = n - i < 4 ? n - i : 4;
         for (uint64_t k = 0; k < end; k++, bits >>= 16) {
-            if (j->size == 2)
+            if (j->t->fill == FILL_BITS)
+                ((uint32_t *)(void *)out)[i + k] = (uint32_t)(bits | bits << 29);
+            else if (j->size == 2)
                 ((uint16_t *)(void *)out)[i + k] = pairs[bits & 0xffff];
             else
                 memcpy(out + (i + k) * j->size, j->table + (bits & 0xffff) * j->size, j->size);
@@ -221,11 +253,12 @@ static int write_chunk(void *ud, size_t item, int worker)
     uint8_t *out = big_alloc(CHUNK * sizeof(float), "a chunk of weights", NULL);
     if (!out)
         return 1;
-    float one = 1.0f;
-    if (j->t->fill == FILL_NORMAL)
+    bool random = j->t->fill == FILL_NORMAL || j->t->fill == FILL_BITS;
+    float same = j->t->fill == FILL_ONE ? 1.0f : 0.0043f; /* as wide as the normal numbers */
+    if (random)
         fill_chunk(j, out, n, item);
-    for (uint64_t i = 0; j->t->fill == FILL_ONE && i < n; i++)
-        convert_from_f32(j->o->dtype, &one, out + i * j->size, 1);
+    for (uint64_t i = 0; !random && i < n; i++)
+        convert_from_f32(j->t->dtype, &same, out + i * j->size, 1);
     size_t bytes = n * j->size, done = 0;
     while (done < bytes) {
         ssize_t k =
@@ -247,7 +280,7 @@ static void shard_name(char name[64], const struct options *o, unsigned shard)
 }
 
 /* The header of one file; also places its tensors. Returns the size of the file. */
-static uint64_t build_header(const struct options *o, struct plan *p, unsigned shard, struct buf *b)
+static uint64_t build_header(struct plan *p, unsigned shard, struct buf *b)
 {
     uint64_t at = 0;
     buf_addc(b, '{');
@@ -256,7 +289,7 @@ static uint64_t build_header(const struct options *o, struct plan *p, unsigned s
         if (t->shard != shard)
             continue;
         buf_addf(b, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%llu", b->len > 1 ? "," : "", t->name,
-                 dtype_info(o->dtype)->safetensors, (unsigned long long)t->rows);
+                 dtype_info(t->dtype)->safetensors, (unsigned long long)t->rows);
         if (t->cols)
             buf_addf(b, ",%llu", (unsigned long long)t->cols);
         buf_addf(b, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)at,
@@ -280,7 +313,7 @@ static void write_shard(const struct options *o, struct plan *p, unsigned shard,
     struct err e;
     char name[64];
     buf_init(&b, 64u << 20);
-    uint64_t bytes = build_header(o, p, shard, &b), length = b.len;
+    uint64_t bytes = build_header(p, shard, &b), length = b.len;
     shard_name(name, o, shard);
     char *path = fs_join(o->out, name);
     int fd = open(path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0644);
@@ -291,7 +324,7 @@ static void write_shard(const struct options *o, struct plan *p, unsigned shard,
     }
     for (size_t i = 0; i < p->n && !o->sparse; i++) {
         struct job j = {.o = o, .t = &p->tensors[i], .fd = fd, .table = table, .stream = i};
-        j.size = dtype_info(o->dtype)->bytes;
+        j.size = dtype_info(j.t->dtype)->bytes;
         j.elements = j.t->bytes / j.size;
         if (j.t->shard == shard &&
             thread_parallel_for(o->threads, (j.elements + CHUNK - 1) / CHUNK, write_chunk, &j)) {
@@ -355,6 +388,11 @@ static void write_config(const struct options *o)
     const char *type = o->dtype == DT_BF16  ? "bfloat16"
                        : o->dtype == DT_F16 ? "float16"
                                             : "float32";
+    if (o->packed)
+        buf_addf(&b,
+                 "  \"quantization_config\": {\"quant_method\": \"%s\", \"bits\": 4, "
+                 "\"group_size\": %d},\n",
+                 o->packed, GROUP);
     buf_addf(&b, "  \"torch_dtype\": \"%s\"\n}\n", type);
     save(o, "config.json", &b);
     buf_release(&b);
@@ -527,7 +565,7 @@ static void parse(struct options *o, int argc, char **argv)
         {"shape", 1, NULL, 's'},  {"layers", 1, NULL, 'l'},  {"vocab", 1, NULL, 'v'},
         {"shards", 1, NULL, 'k'}, {"seed", 1, NULL, 'r'},    {"dtype", 1, NULL, 'd'},
         {"sparse", 0, NULL, 'h'}, {"threads", 1, NULL, 't'}, {"tied", 0, NULL, 'w'},
-        {NULL, 0, NULL, 0},
+        {"packed", 1, NULL, 'p'}, {NULL, 0, NULL, 0},
     };
     unsigned layers = 0, vocab = 0;
     *o = (struct options){.shape = presets[0], .shards = 1, .seed = 1, .dtype = DT_BF16};
@@ -545,6 +583,7 @@ static void parse(struct options *o, int argc, char **argv)
         o->seed = c == 'r' ? number("--seed", optarg, 1000000000) : o->seed;
         o->dtype = c == 'd' ? dtype_by_name(optarg) : o->dtype;
         o->threads = c == 't' ? (int)number("--threads", optarg, 1024) : o->threads;
+        o->packed = c == 'p' ? optarg : o->packed;
         o->sparse |= c == 'h';
         o->tied |= c == 'w';
     }
@@ -552,6 +591,8 @@ static void parse(struct options *o, int argc, char **argv)
     o->shape.vocab = vocab ? vocab : o->shape.vocab;
     if (o->dtype != DT_BF16 && o->dtype != DT_F16 && o->dtype != DT_F32)
         bad_usage("--dtype", "is BF16, F16 or F32");
+    if (o->packed && strcmp(o->packed, "gptq") != 0 && strcmp(o->packed, "awq") != 0)
+        bad_usage("--packed", "is gptq or awq");
     if (o->shape.vocab < 512)
         bad_usage("--vocab", "is at least 512");
     if (optind + 1 != argc)

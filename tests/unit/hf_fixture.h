@@ -27,9 +27,10 @@ enum { HF_TENSORS_MAX = 128 };
 struct hf_tensor {
     char name[96];
     enum dtype dtype;
-    uint64_t dims[2];
+    uint64_t dims[4];
     int n_dims, seed;
-    bool nan; /* the last element */
+    const void *raw; /* its bytes, if they are not a function of the seed */
+    bool nan;        /* the last element */
     bool dropped;
 };
 
@@ -174,12 +175,19 @@ static inline void hf_write_config(const struct hf *h)
 
 static inline uint64_t hf_elements(const struct hf_tensor *t)
 {
-    return t->dims[0] * (t->n_dims == 2 ? t->dims[1] : 1);
+    uint64_t n = 1;
+    for (int i = 0; i < t->n_dims; i++)
+        n *= t->dims[i];
+    return n;
 }
 
 static inline void hf_add_data(struct buf *b, const struct hf_tensor *t)
 {
     uint8_t raw[8];
+    if (t->raw) {
+        buf_add(b, t->raw, hf_elements(t) * dtype_info(t->dtype)->bytes);
+        return;
+    }
     for (uint64_t k = 0; k < hf_elements(t); k++) {
         float v = hf_value(t->seed, k);
         if (t->nan && k + 1 == hf_elements(t))
@@ -207,10 +215,10 @@ static inline void hf_write_shard(const struct hf *h, const char *file, size_t f
             continue;
         size_t start = data.len;
         hf_add_data(&data, t);
-        buf_addf(&header, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%d", header.len > 1 ? "," : "",
-                 t->name, dtype_info(t->dtype)->safetensors, (int)t->dims[0]);
-        if (t->n_dims == 2)
-            buf_addf(&header, ",%d", (int)t->dims[1]);
+        buf_addf(&header, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", header.len > 1 ? "," : "",
+                 t->name, dtype_info(t->dtype)->safetensors);
+        for (int k = 0; k < t->n_dims; k++)
+            buf_addf(&header, "%s%d", k ? "," : "", (int)t->dims[k]);
         buf_addf(&header, "],\"data_offsets\":[%zu,%zu]}", start, data.len);
     }
     buf_addc(&header, '}');

@@ -296,7 +296,7 @@ static void test_fp8(void **state)
     model_close(m);
     hf_find(&h, scale_name)->dims[1] = 2;
     hf_write_all(&h);
-    hf_refused(&h, ERR_INPUT, scale_name, "4 x 3");
+    hf_refused(&h, ERR_INPUT, scale_name, "[4, 3]", "FP8");
     hf_find(&h, scale_name)->dims[1] = 3;
     hf_find(&h, scale_name)->nan = true;
     hf_write_all(&h);
@@ -308,7 +308,7 @@ static void test_fp8(void **state)
     model_close(m);
     hf_find(&h, scale_name)->dropped = true;
     hf_write_all(&h);
-    hf_refused(&h, ERR_MISSING, "q_proj.weight", "scales");
+    hf_refused(&h, ERR_MISSING, "q_proj.weight", "is missing");
     h.more_config = ",\"quantization_config\":{\"quant_method\":\"fp8\","
                     "\"weight_block_size\":[0,7]}";
     hf_write_config(&h);

@@ -314,7 +314,7 @@ static void test_relations(void **state)
 static void test_kinds(void **state)
 {
     (void)state;
-    refuse_config(",\"quantization_config\":{\"quant_method\":\"gptq\"}", ERR_UNSUPPORTED, "gptq",
+    refuse_config(",\"quantization_config\":{\"quant_method\":\"aqlm\"}", ERR_UNSUPPORTED, "aqlm",
                   "already quantized");
     refuse_config(",\"hidden_act\":\"gelu\"", ERR_UNSUPPORTED, "gelu", "silu");
     refuse_config(",\"rope_scaling\":{\"type\":\"longrope\"}", ERR_UNSUPPORTED, "longrope", "yarn");

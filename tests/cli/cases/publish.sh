@@ -8,12 +8,13 @@ try() {
 }
 mkdir -p hub result/sub
 cat >result/report.json <<'JSON'
-{"model":{"name":"Tiny: \"one\"","architecture":"llama","parameters":7340000,"bytes":14696792,
+{"out":"/srv/ada/secret plans/result","model":{"name":"Tiny: \"one\"","architecture":"llama","parameters":7340000,"bytes":14696792,
  "path":"/x/hub/models--acme--tiny/snapshots/0123456789012345678901234567890123456789"},
  "best":{"name":"composed","file":"tiny.gguf","bytes":4131168,"bpw":4.5,
  "score":{"kld_mean":0.00549,"kld_mean_ci95":[0.0052,0.0057],"top1":0.945,"ppl":52.9,"ppl_base":52.8,"tps_decode":100}},
  "stock":[{"name":"Q4_K_M","bytes":4785696,"bpw":5.21,"score":{"kld_mean":0.00365,"top1":0.954,"ppl":53.0}}]}
 JSON
+(cd result && sha256sum report.json >SHA256SUMS && echo 0000 >>SHA256SUMS)
 head -c 3000000 "$SINTRA_ROOT/models/sample/model.safetensors" >result/tiny.gguf
 : >result/empty.txt
 echo hidden >result/.hidden
@@ -30,8 +31,11 @@ try publish result ada/tiny-GGUF --yes -m 'First' --json
 echo "-- what was asked"
 sed 's/[0-9a-f]\{64\}/<sha256>/' requests
 echo "-- what came"
-for f in tiny.gguf report.json sub/note.txt empty.txt; do cmp "result/$f" "hub/ada/tiny-GGUF/$f" && echo "$f"; done
+for f in tiny.gguf sub/note.txt empty.txt; do cmp "result/$f" "hub/ada/tiny-GGUF/$f" && echo "$f"; done
 ls -A hub/ada/tiny-GGUF
+head -n 9 hub/ada/tiny-GGUF/report.json
+grep -r -l -e secret -e /x/hub hub/ada/tiny-GGUF
+(cd hub/ada/tiny-GGUF && sha256sum -c SHA256SUMS 2>/dev/null)
 cat hub/ada/tiny-GGUF/README.md
 echo "-- again: what the store has is not sent"
 : >requests

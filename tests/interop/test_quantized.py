@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+"""Quantized checkpoints of the sample model, converted to F32 beside the floats that numpy makes of them.
+
+Every case of quantized.py is written as a Hugging Face folder, and a twin of it with plain F32 weights; sintra's
+conversions of both must be the same bytes. Where upstream's converter reads the format too (GPTQ of 2, 4 and
+8 bits), its conversion of the quantized folder must be the same as well. Names of cases may follow."""
+import json
+import os
+import shutil
+import sys
+import tempfile
+
+import numpy as np
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+
+import test_convert as convert  # noqa: E402
+from folders import write_json, write_safetensors  # noqa: E402
+from quantized import CASES  # noqa: E402
+
+SAMPLE = os.path.join(convert.ROOT, "models", "sample")
+
+
+def sample_weights():
+    """Name → float32 array; its tensors are BF16."""
+    with open(f"{SAMPLE}/model.safetensors", "rb") as f:
+        length = int.from_bytes(f.read(8), "little")
+        header, data = json.loads(f.read(length)), f.read()
+    weights = {}
+    for name, t in header.items():
+        if name != "__metadata__":
+            begin, end = t["data_offsets"]
+            bits = np.frombuffer(data[begin:end], "<u2").astype(np.uint32) << 16
+            weights[name] = bits.view(np.float32).reshape(t["shape"])
+    return weights
+
+
+def folder_of(path, tensors, config):
+    os.makedirs(path)
+    for file in os.listdir(SAMPLE):
+        if file not in ("model.safetensors", "config.json"):
+            shutil.copy(f"{SAMPLE}/{file}", path)
+    write_json(path, "config.json", config)
+    write_safetensors(f"{path}/model.safetensors", tensors, "F32")
+
+
+def to_gguf(folder, out):
+    p = convert.run([convert.SINTRA, "convert", folder, "-o", out, "--type", "F32"])
+    return p.stderr.decode() if p.returncode == 0 else f"failed: {p.stderr.decode()[-400:]}"
+
+
+def differences(a, b):
+    """By name: upstream's converter moves to the end what it unpacks."""
+    wrong, pair = [], [convert.GGUFReader(path) for path in (a, b)]
+    for reader in pair:
+        reader.tensors.sort(key=lambda t: t.name)
+    convert.compare_tensors(*pair, {}, wrong)
+    return wrong
+
+
+def upstream_differences(folder, ours, scratch):
+    p = convert.run([sys.executable, f"{HERE}/convert_upstream.py", "gpt-2", folder, f"{scratch}/theirs", "f32"])
+    if p.returncode == 77 or b"no attribute 'itemsize'" in p.stderr:
+        return None
+    if p.returncode:
+        return [f"upstream's converter: {p.stderr.decode()[-400:]}"]
+    return [f"upstream: {w}" for w in differences(ours, f"{scratch}/theirs.f32")]
+
+
+def one(name, weights, config, tally):
+    linear = {n: w for n, w in weights.items() if n.endswith("_proj.weight")}
+    stored, floats, quantization = CASES[name](linear)
+    rest = {n: w for n, w in weights.items() if n not in linear}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder_of(f"{scratch}/quantized", {**rest, **stored}, {**config, "quantization_config": quantization})
+        folder_of(f"{scratch}/floats", {**rest, **floats}, config)
+        told = to_gguf(f"{scratch}/quantized", f"{scratch}/a.gguf")
+        plain = to_gguf(f"{scratch}/floats", f"{scratch}/b.gguf")
+        if told.startswith("failed") or plain.startswith("failed"):
+            return convert.report(name, [told, plain], tally)
+        wrong = differences(f"{scratch}/a.gguf", f"{scratch}/b.gguf")
+        if told.count("already quantized") != 1 or "already quantized" in plain:
+            wrong.append(f"the warning: {told!r}, of floats {plain!r}")
+        note = ""
+        if quantization["quant_method"] == "gptq" and quantization["bits"] != 3:
+            beside = upstream_differences(f"{scratch}/quantized", f"{scratch}/a.gguf", scratch)
+            note = " (upstream's converter wants torch 2)" if beside is None else " (and upstream's converter)"
+            wrong += beside or []
+    convert.report(name, wrong, tally, note)
+
+
+def main():
+    wanted, tally = sys.argv[1:], [0, 0]
+    weights = sample_weights()
+    with open(f"{SAMPLE}/config.json", encoding="utf-8") as f:
+        config = json.load(f)
+    for name in CASES:
+        if not wanted or name in wanted:
+            one(name, weights, config, tally)
+    print(f"{tally[0]} passed, {tally[1]} failed")
+    return tally[1] > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
