@@ -53,6 +53,12 @@ static const struct arg_spec report_args[] = {
      .value = "RUN",
      .help = "id of a run or its beginning",
      .fallback = "latest"},
+    {.name = "html", .type = ARG_FLAG, .help = "as a web page that needs nothing else"},
+    {.name = "output",
+     .letter = 'o',
+     .type = ARG_PATH,
+     .value = "FILE",
+     .help = "write it there instead of printing it"},
     ARG_LINE_END,
 };
 
@@ -289,6 +295,19 @@ static int take_report(void *ud, const struct store_run *r)
     return 1;
 }
 
+/* Adds the text to the document, or the path of the file that has it now. */
+static int report_text(json_t *doc, bool html, const char *path, struct err *e)
+{
+    char *text = html ? run_report_html(doc) : run_report_markdown(doc);
+    int rc = path ? fs_write_all(path, text, strlen(text), e) : 0;
+    if (path)
+        json_object_set_new(doc, "written", json_string(path));
+    else
+        json_object_set_new(doc, html ? "html" : "markdown", json_string(text));
+    xfree(text);
+    return rc;
+}
+
 static int report_run(struct cmd_context *c, const struct cmd_args *a, json_t **result,
                       struct err *e)
 {
@@ -306,13 +325,13 @@ static int report_run(struct cmd_context *c, const struct cmd_args *a, json_t **
         rc = err_set(e, ERR_MISSING, open ? "'sintra optimize --resume' goes on with it" : NULL,
                      "run %s has no report: it is %s", id, w.state ? w.state : "gone");
     }
-    if (rc == 0) {
-        char *markdown = run_report_markdown(w.doc);
-        json_object_set_new(w.doc, "markdown", json_string(markdown));
-        xfree(markdown);
-    }
+    if (rc == 0)
+        rc = report_text(w.doc, cmd_flag(a, "html"), cmd_text(a, "output"), e);
     xfree(w.state);
-    *result = w.doc;
+    if (rc != 0)
+        json_decref(w.doc);
+    else
+        *result = w.doc;
     return rc;
 }
 
@@ -354,9 +373,12 @@ const struct cmd cmd_report = {
     .name = "report",
     .group = CMD_RECORDS,
     .summary = "print the report of a run",
-    .description = "The report as Markdown, as in the result folder; with --json the document of "
-                   "'optimize --json' with that text beside it.",
-    .example = "sintra report\nsintra report 01kq --json",
+    .description =
+        "The report as Markdown, as in the result folder; with --html as a page with the plot of "
+        "quality against size and maps of the model's sensitivity, without scripts and without "
+        "anything to fetch. With --json the document of 'optimize --json' with that text beside "
+        "it.",
+    .example = "sintra report\nsintra report 01kq --json\nsintra report --html -o report.html",
     .args = report_args,
     .run = report_run,
 };

@@ -133,6 +133,71 @@ static const json_t *compared_stock(const json_t *r)
     return NULL;
 }
 
+static bool any_target(const json_t *r)
+{
+    for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++)
+        if (view_real(json_object_get(r, "targets"), targets[i].key, 0) > 0)
+            return true;
+    return false;
+}
+
+static bool same_file(const json_t *a, const json_t *b)
+{
+    return json_equal(json_object_get(a, "recipe"), json_object_get(b, "recipe")) == 1;
+}
+
+static bool on_front(const json_t *r, const json_t *candidate)
+{
+    bool found = false;
+    size_t i;
+    json_t *o;
+    json_array_foreach(json_object_get(r, "front"), i, o)
+    {
+        found = found || same_file(o, candidate);
+    }
+    return found;
+}
+
+/* Without a target the front is the result: all of it, smallest first. */
+static void front_rows(struct table *t, const json_t *r, const json_t *stock)
+{
+    const json_t *best = json_object_get(r, "best");
+    size_t i;
+    json_t *o;
+    if (stock && !on_front(r, stock))
+        candidate_cells(t, stock, candidate_name(stock), STYLE_PLAIN);
+    json_array_foreach(json_object_get(r, "front"), i, o)
+    {
+        if (same_file(o, best))
+            candidate_cells(t, best, "delivered", STYLE_BOLD);
+        else
+            candidate_cells(t, o, candidate_name(o), STYLE_PLAIN);
+    }
+    if (!on_front(r, best))
+        candidate_cells(t, best, "delivered", STYLE_BOLD);
+}
+
+static void result_rows(struct table *t, const json_t *r)
+{
+    const json_t *best = json_object_get(r, "best"), *stock = compared_stock(r);
+    original_cells(t, r);
+    if (!any_target(r)) {
+        front_rows(t, r, stock);
+        return;
+    }
+    if (stock)
+        candidate_cells(t, stock, candidate_name(stock), STYLE_PLAIN);
+    candidate_cells(t, best, candidate_name(best), STYLE_BOLD);
+}
+
+/* Where the other members of the front are, when the front is the result. */
+static void say_front(struct paper *p, const json_t *r)
+{
+    if (!any_target(r) && json_array_size(json_object_get(r, "front")) > 1)
+        view_line(p, "delivered is the knee of the front; front/ has a recipe for each of the "
+                     "others, for 'sintra quantize --recipe'");
+}
+
 /* ---- optimize ---- */
 
 static void say_status(struct paper *p, const json_t *r)
@@ -172,8 +237,9 @@ static void say_difference(struct paper *p, const json_t *r)
     view_format(VIEW_KL, json_array_get(pair, 0), low);
     view_format(VIEW_KL, json_array_get(pair, 1), high);
     paper_say(p, STYLE_BOLD, "%.2f times the KL divergence", ratio);
-    paper_say(p, STYLE_PLAIN, " of %s, the best stock mix within the same limits:",
-              view_str(d, "against", "the stock mix"));
+    paper_say(p, STYLE_PLAIN,
+              " of %s, the best stock mix %s:", view_str(d, "against", "the stock mix"),
+              any_target(r) ? "within the same limits" : "that is no larger");
     paper_end(p);
     view_line(p, "difference %s [%s, %s], %.0f windows%s", mean, low, high,
               view_real(d, "windows", 0),
@@ -262,15 +328,12 @@ void view_optimize(struct paper *p, const json_t *r)
         view_plan(p, r);
         return;
     }
-    const json_t *best = json_object_get(r, "best"), *stock = compared_stock(r);
+    const json_t *best = json_object_get(r, "best");
     say_status(p, r);
     say_mock(p, r);
     if (json_is_object(best)) {
         struct table *t = candidate_table();
-        original_cells(t, r);
-        if (stock)
-            candidate_cells(t, stock, candidate_name(stock), STYLE_PLAIN);
-        candidate_cells(t, best, candidate_name(best), STYLE_BOLD);
+        result_rows(t, r);
         paper_end(p);
         table_print(t, p, 2);
         table_free(t);
@@ -279,6 +342,7 @@ void view_optimize(struct paper *p, const json_t *r)
                       view_str(r, "hardware.profile", "the profile"));
         paper_end(p);
         say_difference(p, r);
+        say_front(p, r);
     }
     say_reason(p, r);
     say_notes(p, r);
@@ -421,13 +485,15 @@ void view_stats(struct paper *p, const json_t *r)
 
 /* ---- report, compare ---- */
 
-/* Markdown as it is: it is made to be read as text. */
+/* Markdown as it is: it is made to be read as text. A page is for a pipe. */
 void view_report(struct paper *p, const json_t *r)
 {
-    const char *text = view_str(r, "markdown", "");
+    const char *page = view_str(r, "html", NULL), *text = page ? page : view_str(r, "markdown", "");
+    if (view_str(r, "written", NULL))
+        view_line(p, "written to %s", view_str(r, "written", ""));
     while (*text) {
         size_t n = strcspn(text, "\n");
-        paper_say(p, text[0] == '#' ? STYLE_BOLD : STYLE_PLAIN, "%.*s", (int)n, text);
+        paper_say(p, !page && text[0] == '#' ? STYLE_BOLD : STYLE_PLAIN, "%.*s", (int)n, text);
         paper_end(p);
         text += n + (text[n] == '\n');
     }

@@ -50,6 +50,8 @@ int run_resume(const char *run_id, const char *home, struct store *s, const stru
 
 /* report.md text from a report document (xfree). */
 char *run_report_markdown(const json_t *report);
+/* report.html text: one page without scripts and without anything to fetch (xfree). */
+char *run_report_html(const json_t *report);
 /* The model card (README.md with YAML front matter) from a report document; base_model is the
  * original's name on the hub, or NULL. xfree. */
 char *run_card_markdown(const json_t *report, const char *base_model);

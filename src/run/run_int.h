@@ -10,7 +10,9 @@
  *   final.c     held-out windows, the winner
  *   deliver.c   the result folder
  *   plan.c      what would be done, by arithmetic alone
- *   report.c    the result document; markdown.c its readable form
+ *   report.c    the result document; tried.c its part that explains the choice
+ *   markdown.c  the document for people; page.c the same as a web page, plot.c and heat.c its
+ *               pictures
  *   real.c, text.c, mock.c   the world: files and workers, or a simulation of them
  */
 #ifndef RUN_RUN_INT_H
@@ -312,10 +314,22 @@ json_t *report_new(struct run *r, const struct outcome *o);
 json_t *report_infeasible_new(const struct settings *s, const struct subject *m,
                               const struct limits *l, const char *sentence, const char *hint);
 json_t *report_model_json_new(const struct subject *m);
+
+/* ---- tried.c ---- */
+
+/* One row per trial: why it was proposed, what it measured on the search text (and held out), and
+ * what became of it. */
+json_t *tried_json_new(const struct run *r, const struct outcome *o);
+/* One row per group of tensors: its predicted KL at the probe type, and the type it has in the
+ * delivered file. */
+json_t *groups_json_new(const struct run *r, const struct outcome *o);
+
 /* ---- plan.c ---- */
 
 int plan_document(struct run *r, json_t **plan, struct err *e);
 
 #define REPORT_MARKER "sintra_report"
+/* Of a result folder: the recipes of the Pareto front. */
+#define FRONT_FOLDER "front"
 
 #endif
