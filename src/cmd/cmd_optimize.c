@@ -22,8 +22,9 @@
      .alias = "model-id",                                                                          \
      .letter = 'm',                                                                                \
      .type = ARG_PATH,                                                                             \
+     .repeat = true,                                                                               \
      .value = "MODEL",                                                                             \
-     .help = "folder or .gguf (default: the built-in sample)"},                                    \
+     .help = "folder or .gguf (default: the sample); several compete"},                            \
         {.name = "profile",                                                                        \
          .letter = 'p',                                                                            \
          .type = ARG_TEXT,                                                                         \
@@ -237,10 +238,10 @@ static int profile_fill(struct config *f, const struct cmd_context *c, const str
 
 /* The part that optimize and plan share. */
 static int config_fill(struct config *f, const struct cmd_context *c, const struct cmd_args *a,
-                       struct err *e)
+                       int model, struct err *e)
 {
     char *path = NULL;
-    if (cmd_model_path(c, cmd_text(a, "model"), &path, e))
+    if (cmd_model_path(c, cmd_text_at(a, "model", model), &path, e))
         return -1;
     f->model = absolute(path);
     xfree(path);
@@ -368,6 +369,64 @@ static int run_new(struct cmd_context *c, const struct config *f, json_t **resul
     return rc;
 }
 
+/* One plan, or those of several models. */
+static int plan_models(struct cmd_context *c, const struct cmd_args *a, bool run, json_t **result,
+                       struct err *e)
+{
+    int n = cmd_count(a, "model"), rc = 0;
+    json_t *plans = json_array();
+    for (int i = 0; rc == 0 && i < (n > 0 ? n : 1); i++) {
+        struct config f = {0};
+        json_t *plan = NULL;
+        rc = config_fill(&f, c, a, i, e);
+        if (rc == 0 && run)
+            rc = config_fill_run(&f, a, e);
+        if (rc == 0)
+            rc = run_plan(&f.run, &plan, e);
+        if (rc == 0)
+            set_exit_code(c, plan);
+        json_array_append_new(plans, plan);
+        config_release(&f);
+    }
+    if (rc == 0)
+        *result =
+            n > 1 ? json_pack("{s:O}", "plans", plans) : json_incref(json_array_get(plans, 0));
+    json_decref(plans);
+    return rc;
+}
+
+/* Several models for one target. */
+static int contest(struct cmd_context *c, const struct cmd_args *a, json_t **result, struct err *e)
+{
+    size_t n = (size_t)cmd_count(a, "model");
+    const char *asked = cmd_text(a, "out");
+    struct config *f = xcalloc(n, sizeof(*f));
+    struct run_config *runs = xcalloc(n, sizeof(*runs));
+    struct run_listener l = {.progress = c->progress, .event = c->event, .ud = c->event_ud};
+    struct store *s = NULL;
+    char *out = absolute(asked ? asked : "comparison-sintra");
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        rc = config_fill(&f[i], c, a, (int)i, e);
+        if (rc == 0)
+            rc = config_fill_run(&f[i], a, e);
+        runs[i] = f[i].run;
+    }
+    if (rc == 0)
+        rc = cmd_store_open(c, &s, e);
+    if (rc == 0)
+        rc = run_contest(runs, n, out, s, &l, result, e);
+    if (rc == 0)
+        set_exit_code(c, *result);
+    store_close(s);
+    for (size_t i = 0; i < n; i++)
+        config_release(&f[i]);
+    xfree(f);
+    xfree(runs);
+    xfree(out);
+    return rc;
+}
+
 static int optimize_run(struct cmd_context *c, const struct cmd_args *a, json_t **result,
                         struct err *e)
 {
@@ -377,31 +436,23 @@ static int optimize_run(struct cmd_context *c, const struct cmd_args *a, json_t 
         return list_checkpoints(c, result, e);
     if (cmd_given(a, "resume"))
         return resume(c, a, result, e);
+    if (cmd_flag(a, "dry-run"))
+        return plan_models(c, a, true, result, e);
+    if (cmd_count(a, "model") > 1)
+        return contest(c, a, result, e);
     struct config f = {0};
-    int rc = config_fill(&f, c, a, e);
+    int rc = config_fill(&f, c, a, 0, e);
     if (rc == 0)
         rc = config_fill_run(&f, a, e);
-    if (rc == 0 && cmd_flag(a, "dry-run")) {
-        rc = run_plan(&f.run, result, e);
-        if (rc == 0)
-            set_exit_code(c, *result);
-    } else if (rc == 0) {
+    if (rc == 0)
         rc = run_new(c, &f, result, e);
-    }
     config_release(&f);
     return rc;
 }
 
 static int plan_run(struct cmd_context *c, const struct cmd_args *a, json_t **result, struct err *e)
 {
-    struct config f = {0};
-    int rc = config_fill(&f, c, a, e);
-    if (rc == 0)
-        rc = run_plan(&f.run, result, e);
-    if (rc == 0)
-        set_exit_code(c, *result);
-    config_release(&f);
-    return rc;
+    return plan_models(c, a, false, result, e);
 }
 
 const struct cmd cmd_optimize = {
@@ -429,12 +480,17 @@ const struct cmd cmd_optimize = {
         "row, which takes disk space of four bytes times columns squared for every matrix input, "
         "and tries up to sixteen."
         "\n\n"
+        "Several --model compete for one target: each gets a run in DIR/NAME, and the files are "
+        "compared by bits per byte of the same text, the last fifth of --corpus FILE, which no run "
+        "is given."
+        "\n\n"
         "Exit code 0: the targets are met. 3: they are not; the best effort is delivered, unless "
         "arithmetic proves that nothing can meet them. 130: interrupted.",
     .example = "sintra optimize --target-bpw 4.5\n"
                "sintra optimize --model ./TinyLlama-1.1B --target-size 600MB --out tiny\n"
                "sintra optimize --profile raspberry-pi-5-8gb --target-tps 10\n"
                "sintra optimize --target-accuracy 0.95 --corpus notes.txt\n"
+               "sintra optimize --model ./A --model ./B --target-size 2GiB --corpus text.txt\n"
                "sintra optimize --resume",
     .args = optimize_args,
     .run = optimize_run,

@@ -318,14 +318,78 @@ static void say_mock(struct paper *p, const json_t *r)
     }
 }
 
+/* ---- several models ---- */
+
+static void contest_cells(struct table *t, const json_t *x, bool take)
+{
+    const json_t *pair = json_object_get(x, "bits_per_byte_ci95");
+    const json_t *apart = json_object_get(x, "difference_ci95");
+    enum style style = take ? STYLE_BOLD : STYLE_PLAIN;
+    char text[VIEW_TEXT_MAX];
+    table_cell(t, style, "%s", view_str(x, "name", ""));
+    table_cell(t, style, "%s", view_str(x, "status", ""));
+    table_cell(t, style, "%s", view_format_at(x, "bytes", VIEW_SIZE, text));
+    table_cell(t, style, "%s", view_format_at(x, "bpw", VIEW_BITS, text));
+    table_cell(t, style, "%s", view_format_at(x, "score.tps_decode", VIEW_RATE, text));
+    if (!json_is_array(pair)) {
+        for (int i = 0; i < 3; i++)
+            table_cell(t, style, "%s", "");
+        return;
+    }
+    table_cell(t, style, "%.4f", view_real(x, "bits_per_byte", 0));
+    table_cell(t, STYLE_DIM, "[%.4f, %.4f]", json_number_value(json_array_get(pair, 0)),
+               json_number_value(json_array_get(pair, 1)));
+    if (json_is_array(apart))
+        table_cell(t, style, "%+.4f [%.4f, %.4f]%s", view_real(x, "difference", 0),
+                   json_number_value(json_array_get(apart, 0)),
+                   json_number_value(json_array_get(apart, 1)),
+                   json_is_true(json_object_get(x, "reliable")) ? "" : " not reliable");
+    else
+        table_cell(t, style, "%s", take ? "take this one" : "");
+}
+
+static void view_contest(struct paper *p, const json_t *r)
+{
+    static const char *const titles[] = {"model",    "targets",   "size", "bpw",
+                                         "tokens/s", "bits/byte", "95 %", "difference"};
+    struct table *t = table_new();
+    const char *take = view_str(r, "take", NULL);
+    size_t i;
+    json_t *x;
+    say_mock(p, r);
+    for (size_t c = 0; c < sizeof(titles) / sizeof(titles[0]); c++)
+        table_column(t, titles[c], c >= 2 && c <= 5 ? TABLE_RIGHT : TABLE_LEFT);
+    json_array_foreach(json_object_get(r, "models"), i, x)
+    {
+        contest_cells(t, x, take && strcmp(take, view_str(x, "name", "")) == 0);
+    }
+    table_print(t, p, 0);
+    table_free(t);
+    paper_end(p);
+    if (!take) {
+        view_line(p, "no model can meet the targets");
+        return;
+    }
+    view_line(p,
+              "bits per byte of %.0f bytes of text that no run has seen, the same for every model;",
+              view_real(r, "scored_bytes", 0));
+    view_line(p, "lower is better, differences are paired over %.0f pieces",
+              view_real(r, "pieces", 0));
+    view_line(p, "files: %s", view_str(r, "out", ""));
+}
+
 void view_optimize(struct paper *p, const json_t *r)
 {
     if (json_object_get(r, "runs")) {
         view_runs(p, r);
         return;
     }
-    if (json_object_get(r, "plan")) {
+    if (json_object_get(r, "plan") || json_object_get(r, "plans")) {
         view_plan(p, r);
+        return;
+    }
+    if (json_object_get(r, "sintra_comparison")) {
+        view_contest(p, r);
         return;
     }
     const json_t *best = json_object_get(r, "best");
@@ -370,7 +434,7 @@ static void say_limits(struct paper *p, const json_t *limits)
               view_format_at(limits, "smallest_bytes", VIEW_SIZE, size));
 }
 
-void view_plan(struct paper *p, const json_t *r)
+static void view_one_plan(struct paper *p, const json_t *r)
 {
     static const struct view_column mixes[] = {
         {"stock mix", "name", VIEW_TEXT, STYLE_NAME},
@@ -394,6 +458,21 @@ void view_plan(struct paper *p, const json_t *r)
     view_line(p, "optimize would measure the mixes near the limit, then choose a type for each of");
     view_line(p, "%.0f groups of tensors; expected to take %s here", view_real(r, "groups", 0),
               view_format_at(r, "seconds_predicted", VIEW_SECONDS, time));
+}
+
+void view_plan(struct paper *p, const json_t *r)
+{
+    const json_t *plans = json_object_get(r, "plans");
+    size_t i;
+    json_t *plan;
+    if (!plans)
+        view_one_plan(p, r);
+    json_array_foreach(plans, i, plan)
+    {
+        if (i > 0)
+            paper_end(p);
+        view_one_plan(p, plan);
+    }
 }
 
 /* ---- runs, history, stats ---- */

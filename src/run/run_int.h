@@ -10,6 +10,7 @@
  *   final.c     held-out windows, the winner
  *   deliver.c   the result folder
  *   plan.c      what would be done, by arithmetic alone
+ *   contest.c   several models for one target
  *   report.c    the result document; tried.c its part that explains the choice
  *   markdown.c  the document for people; page.c the same as a web page, plot.c and heat.c its
  *               pictures
@@ -26,6 +27,7 @@
 struct settings {
     char *model_path; /* NULL only for a mock without a model */
     char *out_dir, *home, *corpus, *preset;
+    uint64_t corpus_bytes; /* of the beginning of the corpus; 0 = all of it */
     size_t tokens;
     uint64_t seed;
     struct targets asked;   /* as given */
