@@ -92,6 +92,12 @@ static const struct arg_spec optimize_args[] = {
      .fallback = "normal",
      .choices = "fast|normal|max",
      .help = "how hard to try; see below"},
+    {.name = "sensitivities",
+     .type = ARG_TEXT,
+     .value = "WHOSE",
+     .fallback = "own",
+     .choices = "own|sibling",
+     .help = "sibling: take those of a model of the same shapes"},
     {.name = "max-iters",
      .type = ARG_INTEGER,
      .value = "N",
@@ -267,6 +273,7 @@ static int config_fill_run(struct config *f, const struct cmd_args *a, struct er
     f->run.tokens = (size_t)cmd_integer(a, "tokens");
     f->run.seed = (uint64_t)cmd_integer(a, "seed");
     f->run.effort = cmd_text(a, "effort");
+    f->run.sibling_sensitivities = strcmp(cmd_text(a, "sensitivities"), "sibling") == 0;
     f->run.max_iters = (int)cmd_integer(a, "max-iters");
     f->run.budget_minutes = cmd_real(a, "budget-minutes");
     f->run.mock = cmd_flag(a, "mock");
@@ -479,6 +486,10 @@ const struct cmd cmd_optimize = {
         "feedback among 256 neighbouring columns and tries up to eight; max among all columns of a "
         "row, which takes disk space of four bytes times columns squared for every matrix input, "
         "and tries up to sixteen."
+        "\n\n"
+        "A run starts from what earlier ones measured: text, importance and sensitivities of the "
+        "same model are taken as they are; those of a sibling (same architecture and shapes, as "
+        "fine-tunes of one base have) only with --sensitivities sibling, and the report says so."
         "\n\n"
         "Several --model compete for one target: each gets a run in DIR/NAME, and the files are "
         "compared by bits per byte of the same text, the last fifth of --corpus FILE, which no run "

@@ -164,9 +164,22 @@ struct totals {
     json_int_t runs, mock, met, best_effort, infeasible, interrupted, failed, running;
     json_int_t trials, candidates, failed_trials;
     double run_seconds, trial_seconds;
+    json_int_t known, of_siblings; /* sensitivities that runs had from history */
+    double saved_seconds;
     json_t *models;  /* names as keys */
     json_t *run_ids; /* of real runs */
 };
+
+/* What a run had from those before it, as its report says. */
+static void count_history(struct totals *t, const char *report)
+{
+    json_t *doc = report ? json_parse(report, strlen(report), "stored report", NULL) : NULL;
+    const json_t *h = json_object_get(doc, "history");
+    t->known += json_opt_i64(h, "sensitivities", 0);
+    t->of_siblings += json_opt_i64(h, "sibling_sensitivities", 0);
+    t->saved_seconds += json_opt_real(h, "seconds_saved", 0);
+    json_decref(doc);
+}
 
 static int count_run(void *ud, const struct store_run *r)
 {
@@ -185,6 +198,7 @@ static int count_run(void *ud, const struct store_run *r)
             ++*counts[i];
     if (r->ended_ms > r->started_ms)
         t->run_seconds += (double)(r->ended_ms - r->started_ms) / 1000;
+    count_history(t, r->report);
     if (r->model_name)
         json_object_set_new(t->models, r->model_name, json_true());
     json_array_append_new(t->run_ids, json_string(r->id));
@@ -214,6 +228,10 @@ static json_t *totals_json_new(const struct totals *t)
     json_object_set_new(o, "trials", json_integer(t->trials));
     json_object_set_new(o, "candidates", json_integer(t->candidates));
     json_object_set_new(o, "failed_trials", json_integer(t->failed_trials));
+    json_object_set_new(o, "history",
+                        json_pack("{s:I,s:I,s:o}", "sensitivities", t->known,
+                                  "sibling_sensitivities", t->of_siblings, "seconds_saved",
+                                  json_real_new(t->saved_seconds)));
     json_object_set_new(o, "run_seconds", json_real_new(t->run_seconds));
     json_object_set_new(o, "trial_seconds", json_real_new(t->trial_seconds));
     return o;

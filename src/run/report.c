@@ -212,6 +212,7 @@ json_t *report_new(struct run *r, const struct outcome *o)
     json_object_set_new(doc, "trials_resumed", json_integer(r->repeated));
     json_object_set_new(doc, "evaluations", json_integer(r->evaluations));
     json_object_set_new(doc, "seconds", json_real_new(round(run_elapsed(r) * 1000) / 1000));
+    json_object_set_new(doc, "history", history_json_new(r));
     json_object_set_new(doc, "seconds_by_stage", stages_json_new(&r->stages));
     json_object_set_new(doc, "notes", r->notes ? json_incref(r->notes) : json_array());
     return doc;

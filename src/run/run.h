@@ -12,11 +12,12 @@
 #include "store/store.h"
 
 struct run_config {
-    const char *model_path; /* resolved: folder or .gguf */
-    const char *out_dir;    /* final folder */
-    const char *home;       /* cache and run folders live under it */
-    const char *corpus;     /* path, or "self" */
-    uint64_t corpus_bytes;  /* read only so many from the beginning of the file; 0 = all */
+    const char *model_path;     /* resolved: folder or .gguf */
+    const char *out_dir;        /* final folder */
+    const char *home;           /* cache and run folders live under it */
+    const char *corpus;         /* path, or "self" */
+    bool sibling_sensitivities; /* use those of a model of the same architecture and shapes */
+    uint64_t corpus_bytes;      /* read only so many from the beginning of the file; 0 = all */
     size_t tokens; /* scored positions of the final measurement; 0 = default by model size */
     uint64_t seed;
     struct targets targets;
