@@ -22,8 +22,9 @@
      .alias = "model-id",                                                                          \
      .letter = 'm',                                                                                \
      .type = ARG_PATH,                                                                             \
+     .repeat = true,                                                                               \
      .value = "MODEL",                                                                             \
-     .help = "folder or .gguf (default: the built-in sample)"},                                    \
+     .help = "folder or .gguf (default: the sample); several compete"},                            \
         {.name = "profile",                                                                        \
          .letter = 'p',                                                                            \
          .type = ARG_TEXT,                                                                         \
@@ -91,6 +92,12 @@ static const struct arg_spec optimize_args[] = {
      .fallback = "normal",
      .choices = "fast|normal|max",
      .help = "how hard to try; see below"},
+    {.name = "sensitivities",
+     .type = ARG_TEXT,
+     .value = "WHOSE",
+     .fallback = "own",
+     .choices = "own|sibling",
+     .help = "sibling: take those of a model of the same shapes"},
     {.name = "max-iters",
      .type = ARG_INTEGER,
      .value = "N",
@@ -237,10 +244,10 @@ static int profile_fill(struct config *f, const struct cmd_context *c, const str
 
 /* The part that optimize and plan share. */
 static int config_fill(struct config *f, const struct cmd_context *c, const struct cmd_args *a,
-                       struct err *e)
+                       int model, struct err *e)
 {
     char *path = NULL;
-    if (cmd_model_path(c, cmd_text(a, "model"), &path, e))
+    if (cmd_model_path(c, cmd_text_at(a, "model", model), &path, e))
         return -1;
     f->model = absolute(path);
     xfree(path);
@@ -266,6 +273,7 @@ static int config_fill_run(struct config *f, const struct cmd_args *a, struct er
     f->run.tokens = (size_t)cmd_integer(a, "tokens");
     f->run.seed = (uint64_t)cmd_integer(a, "seed");
     f->run.effort = cmd_text(a, "effort");
+    f->run.sibling_sensitivities = strcmp(cmd_text(a, "sensitivities"), "sibling") == 0;
     f->run.max_iters = (int)cmd_integer(a, "max-iters");
     f->run.budget_minutes = cmd_real(a, "budget-minutes");
     f->run.mock = cmd_flag(a, "mock");
@@ -368,6 +376,64 @@ static int run_new(struct cmd_context *c, const struct config *f, json_t **resul
     return rc;
 }
 
+/* One plan, or those of several models. */
+static int plan_models(struct cmd_context *c, const struct cmd_args *a, bool run, json_t **result,
+                       struct err *e)
+{
+    int n = cmd_count(a, "model"), rc = 0;
+    json_t *plans = json_array();
+    for (int i = 0; rc == 0 && i < (n > 0 ? n : 1); i++) {
+        struct config f = {0};
+        json_t *plan = NULL;
+        rc = config_fill(&f, c, a, i, e);
+        if (rc == 0 && run)
+            rc = config_fill_run(&f, a, e);
+        if (rc == 0)
+            rc = run_plan(&f.run, &plan, e);
+        if (rc == 0)
+            set_exit_code(c, plan);
+        json_array_append_new(plans, plan);
+        config_release(&f);
+    }
+    if (rc == 0)
+        *result =
+            n > 1 ? json_pack("{s:O}", "plans", plans) : json_incref(json_array_get(plans, 0));
+    json_decref(plans);
+    return rc;
+}
+
+/* Several models for one target. */
+static int contest(struct cmd_context *c, const struct cmd_args *a, json_t **result, struct err *e)
+{
+    size_t n = (size_t)cmd_count(a, "model");
+    const char *asked = cmd_text(a, "out");
+    struct config *f = xcalloc(n, sizeof(*f));
+    struct run_config *runs = xcalloc(n, sizeof(*runs));
+    struct run_listener l = {.progress = c->progress, .event = c->event, .ud = c->event_ud};
+    struct store *s = NULL;
+    char *out = absolute(asked ? asked : "comparison-sintra");
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        rc = config_fill(&f[i], c, a, (int)i, e);
+        if (rc == 0)
+            rc = config_fill_run(&f[i], a, e);
+        runs[i] = f[i].run;
+    }
+    if (rc == 0)
+        rc = cmd_store_open(c, &s, e);
+    if (rc == 0)
+        rc = run_contest(runs, n, out, s, &l, result, e);
+    if (rc == 0)
+        set_exit_code(c, *result);
+    store_close(s);
+    for (size_t i = 0; i < n; i++)
+        config_release(&f[i]);
+    xfree(f);
+    xfree(runs);
+    xfree(out);
+    return rc;
+}
+
 static int optimize_run(struct cmd_context *c, const struct cmd_args *a, json_t **result,
                         struct err *e)
 {
@@ -377,31 +443,23 @@ static int optimize_run(struct cmd_context *c, const struct cmd_args *a, json_t 
         return list_checkpoints(c, result, e);
     if (cmd_given(a, "resume"))
         return resume(c, a, result, e);
+    if (cmd_flag(a, "dry-run"))
+        return plan_models(c, a, true, result, e);
+    if (cmd_count(a, "model") > 1)
+        return contest(c, a, result, e);
     struct config f = {0};
-    int rc = config_fill(&f, c, a, e);
+    int rc = config_fill(&f, c, a, 0, e);
     if (rc == 0)
         rc = config_fill_run(&f, a, e);
-    if (rc == 0 && cmd_flag(a, "dry-run")) {
-        rc = run_plan(&f.run, result, e);
-        if (rc == 0)
-            set_exit_code(c, *result);
-    } else if (rc == 0) {
+    if (rc == 0)
         rc = run_new(c, &f, result, e);
-    }
     config_release(&f);
     return rc;
 }
 
 static int plan_run(struct cmd_context *c, const struct cmd_args *a, json_t **result, struct err *e)
 {
-    struct config f = {0};
-    int rc = config_fill(&f, c, a, e);
-    if (rc == 0)
-        rc = run_plan(&f.run, result, e);
-    if (rc == 0)
-        set_exit_code(c, *result);
-    config_release(&f);
-    return rc;
+    return plan_models(c, a, false, result, e);
 }
 
 const struct cmd cmd_optimize = {
@@ -415,13 +473,27 @@ const struct cmd cmd_optimize = {
         "checked."
         "\n\n"
         "The result folder holds the GGUF file, its recipe.json, the importance matrix, "
-        "report.json, report.md and SHA256SUMS; an earlier result in the same folder is replaced. "
-        "Every finished step is kept: Ctrl-C stops cleanly and --resume goes on."
+        "report.json, report.md, report.html (one page with plot and maps, made to be passed on), "
+        "a recipe for every member of the Pareto front in front/, and SHA256SUMS; an earlier "
+        "result in the same folder is replaced. Every finished step is kept: Ctrl-C stops cleanly "
+        "and --resume goes on."
+        "\n\n"
+        "Without a target a ladder of sizes is measured; the result is the whole front, and its "
+        "knee is the file: the size from which on further bytes buy less agreement than they do "
+        "on average."
         "\n\n"
         "--effort: fast rounds to the nearest and tries two candidates. normal rounds with error "
         "feedback among 256 neighbouring columns and tries up to eight; max among all columns of a "
         "row, which takes disk space of four bytes times columns squared for every matrix input, "
         "and tries up to sixteen."
+        "\n\n"
+        "A run starts from what earlier ones measured: text, importance and sensitivities of the "
+        "same model are taken as they are; those of a sibling (same architecture and shapes, as "
+        "fine-tunes of one base have) only with --sensitivities sibling, and the report says so."
+        "\n\n"
+        "Several --model compete for one target: each gets a run in DIR/NAME, and the files are "
+        "compared by bits per byte of the same text, the last fifth of --corpus FILE, which no run "
+        "is given."
         "\n\n"
         "Exit code 0: the targets are met. 3: they are not; the best effort is delivered, unless "
         "arithmetic proves that nothing can meet them. 130: interrupted.",
@@ -429,6 +501,7 @@ const struct cmd cmd_optimize = {
                "sintra optimize --model ./TinyLlama-1.1B --target-size 600MB --out tiny\n"
                "sintra optimize --profile raspberry-pi-5-8gb --target-tps 10\n"
                "sintra optimize --target-accuracy 0.95 --corpus notes.txt\n"
+               "sintra optimize --model ./A --model ./B --target-size 2GiB --corpus text.txt\n"
                "sintra optimize --resume",
     .args = optimize_args,
     .run = optimize_run,

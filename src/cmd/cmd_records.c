@@ -53,6 +53,12 @@ static const struct arg_spec report_args[] = {
      .value = "RUN",
      .help = "id of a run or its beginning",
      .fallback = "latest"},
+    {.name = "html", .type = ARG_FLAG, .help = "as a web page that needs nothing else"},
+    {.name = "output",
+     .letter = 'o',
+     .type = ARG_PATH,
+     .value = "FILE",
+     .help = "write it there instead of printing it"},
     ARG_LINE_END,
 };
 
@@ -158,9 +164,22 @@ struct totals {
     json_int_t runs, mock, met, best_effort, infeasible, interrupted, failed, running;
     json_int_t trials, candidates, failed_trials;
     double run_seconds, trial_seconds;
+    json_int_t known, of_siblings; /* sensitivities that runs had from history */
+    double saved_seconds;
     json_t *models;  /* names as keys */
     json_t *run_ids; /* of real runs */
 };
+
+/* What a run had from those before it, as its report says. */
+static void count_history(struct totals *t, const char *report)
+{
+    json_t *doc = report ? json_parse(report, strlen(report), "stored report", NULL) : NULL;
+    const json_t *h = json_object_get(doc, "history");
+    t->known += json_opt_i64(h, "sensitivities", 0);
+    t->of_siblings += json_opt_i64(h, "sibling_sensitivities", 0);
+    t->saved_seconds += json_opt_real(h, "seconds_saved", 0);
+    json_decref(doc);
+}
 
 static int count_run(void *ud, const struct store_run *r)
 {
@@ -179,6 +198,7 @@ static int count_run(void *ud, const struct store_run *r)
             ++*counts[i];
     if (r->ended_ms > r->started_ms)
         t->run_seconds += (double)(r->ended_ms - r->started_ms) / 1000;
+    count_history(t, r->report);
     if (r->model_name)
         json_object_set_new(t->models, r->model_name, json_true());
     json_array_append_new(t->run_ids, json_string(r->id));
@@ -208,6 +228,10 @@ static json_t *totals_json_new(const struct totals *t)
     json_object_set_new(o, "trials", json_integer(t->trials));
     json_object_set_new(o, "candidates", json_integer(t->candidates));
     json_object_set_new(o, "failed_trials", json_integer(t->failed_trials));
+    json_object_set_new(o, "history",
+                        json_pack("{s:I,s:I,s:o}", "sensitivities", t->known,
+                                  "sibling_sensitivities", t->of_siblings, "seconds_saved",
+                                  json_real_new(t->saved_seconds)));
     json_object_set_new(o, "run_seconds", json_real_new(t->run_seconds));
     json_object_set_new(o, "trial_seconds", json_real_new(t->trial_seconds));
     return o;
@@ -289,6 +313,19 @@ static int take_report(void *ud, const struct store_run *r)
     return 1;
 }
 
+/* Adds the text to the document, or the path of the file that has it now. */
+static int report_text(json_t *doc, bool html, const char *path, struct err *e)
+{
+    char *text = html ? run_report_html(doc) : run_report_markdown(doc);
+    int rc = path ? fs_write_all(path, text, strlen(text), e) : 0;
+    if (path)
+        json_object_set_new(doc, "written", json_string(path));
+    else
+        json_object_set_new(doc, html ? "html" : "markdown", json_string(text));
+    xfree(text);
+    return rc;
+}
+
 static int report_run(struct cmd_context *c, const struct cmd_args *a, json_t **result,
                       struct err *e)
 {
@@ -306,13 +343,13 @@ static int report_run(struct cmd_context *c, const struct cmd_args *a, json_t **
         rc = err_set(e, ERR_MISSING, open ? "'sintra optimize --resume' goes on with it" : NULL,
                      "run %s has no report: it is %s", id, w.state ? w.state : "gone");
     }
-    if (rc == 0) {
-        char *markdown = run_report_markdown(w.doc);
-        json_object_set_new(w.doc, "markdown", json_string(markdown));
-        xfree(markdown);
-    }
+    if (rc == 0)
+        rc = report_text(w.doc, cmd_flag(a, "html"), cmd_text(a, "output"), e);
     xfree(w.state);
-    *result = w.doc;
+    if (rc != 0)
+        json_decref(w.doc);
+    else
+        *result = w.doc;
     return rc;
 }
 
@@ -354,9 +391,12 @@ const struct cmd cmd_report = {
     .name = "report",
     .group = CMD_RECORDS,
     .summary = "print the report of a run",
-    .description = "The report as Markdown, as in the result folder; with --json the document of "
-                   "'optimize --json' with that text beside it.",
-    .example = "sintra report\nsintra report 01kq --json",
+    .description =
+        "The report as Markdown, as in the result folder; with --html as a page with the plot of "
+        "quality against size and maps of the model's sensitivity, without scripts and without "
+        "anything to fetch. With --json the document of 'optimize --json' with that text beside "
+        "it.",
+    .example = "sintra report\nsintra report 01kq --json\nsintra report --html -o report.html",
     .args = report_args,
     .run = report_run,
 };

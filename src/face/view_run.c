@@ -133,6 +133,71 @@ static const json_t *compared_stock(const json_t *r)
     return NULL;
 }
 
+static bool any_target(const json_t *r)
+{
+    for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++)
+        if (view_real(json_object_get(r, "targets"), targets[i].key, 0) > 0)
+            return true;
+    return false;
+}
+
+static bool same_file(const json_t *a, const json_t *b)
+{
+    return json_equal(json_object_get(a, "recipe"), json_object_get(b, "recipe")) == 1;
+}
+
+static bool on_front(const json_t *r, const json_t *candidate)
+{
+    bool found = false;
+    size_t i;
+    json_t *o;
+    json_array_foreach(json_object_get(r, "front"), i, o)
+    {
+        found = found || same_file(o, candidate);
+    }
+    return found;
+}
+
+/* Without a target the front is the result: all of it, smallest first. */
+static void front_rows(struct table *t, const json_t *r, const json_t *stock)
+{
+    const json_t *best = json_object_get(r, "best");
+    size_t i;
+    json_t *o;
+    if (stock && !on_front(r, stock))
+        candidate_cells(t, stock, candidate_name(stock), STYLE_PLAIN);
+    json_array_foreach(json_object_get(r, "front"), i, o)
+    {
+        if (same_file(o, best))
+            candidate_cells(t, best, "delivered", STYLE_BOLD);
+        else
+            candidate_cells(t, o, candidate_name(o), STYLE_PLAIN);
+    }
+    if (!on_front(r, best))
+        candidate_cells(t, best, "delivered", STYLE_BOLD);
+}
+
+static void result_rows(struct table *t, const json_t *r)
+{
+    const json_t *best = json_object_get(r, "best"), *stock = compared_stock(r);
+    original_cells(t, r);
+    if (!any_target(r)) {
+        front_rows(t, r, stock);
+        return;
+    }
+    if (stock)
+        candidate_cells(t, stock, candidate_name(stock), STYLE_PLAIN);
+    candidate_cells(t, best, candidate_name(best), STYLE_BOLD);
+}
+
+/* Where the other members of the front are, when the front is the result. */
+static void say_front(struct paper *p, const json_t *r)
+{
+    if (!any_target(r) && json_array_size(json_object_get(r, "front")) > 1)
+        view_line(p, "delivered is the knee of the front; front/ has a recipe for each of the "
+                     "others, for 'sintra quantize --recipe'");
+}
+
 /* ---- optimize ---- */
 
 static void say_status(struct paper *p, const json_t *r)
@@ -172,8 +237,9 @@ static void say_difference(struct paper *p, const json_t *r)
     view_format(VIEW_KL, json_array_get(pair, 0), low);
     view_format(VIEW_KL, json_array_get(pair, 1), high);
     paper_say(p, STYLE_BOLD, "%.2f times the KL divergence", ratio);
-    paper_say(p, STYLE_PLAIN, " of %s, the best stock mix within the same limits:",
-              view_str(d, "against", "the stock mix"));
+    paper_say(p, STYLE_PLAIN,
+              " of %s, the best stock mix %s:", view_str(d, "against", "the stock mix"),
+              any_target(r) ? "within the same limits" : "that is no larger");
     paper_end(p);
     view_line(p, "difference %s [%s, %s], %.0f windows%s", mean, low, high,
               view_real(d, "windows", 0),
@@ -252,25 +318,86 @@ static void say_mock(struct paper *p, const json_t *r)
     }
 }
 
+/* ---- several models ---- */
+
+static void contest_cells(struct table *t, const json_t *x, bool take)
+{
+    const json_t *pair = json_object_get(x, "bits_per_byte_ci95");
+    const json_t *apart = json_object_get(x, "difference_ci95");
+    enum style style = take ? STYLE_BOLD : STYLE_PLAIN;
+    char text[VIEW_TEXT_MAX];
+    table_cell(t, style, "%s", view_str(x, "name", ""));
+    table_cell(t, style, "%s", view_str(x, "status", ""));
+    table_cell(t, style, "%s", view_format_at(x, "bytes", VIEW_SIZE, text));
+    table_cell(t, style, "%s", view_format_at(x, "bpw", VIEW_BITS, text));
+    table_cell(t, style, "%s", view_format_at(x, "score.tps_decode", VIEW_RATE, text));
+    if (!json_is_array(pair)) {
+        for (int i = 0; i < 3; i++)
+            table_cell(t, style, "%s", "");
+        return;
+    }
+    table_cell(t, style, "%.4f", view_real(x, "bits_per_byte", 0));
+    table_cell(t, STYLE_DIM, "[%.4f, %.4f]", json_number_value(json_array_get(pair, 0)),
+               json_number_value(json_array_get(pair, 1)));
+    if (json_is_array(apart))
+        table_cell(t, style, "%+.4f [%.4f, %.4f]%s", view_real(x, "difference", 0),
+                   json_number_value(json_array_get(apart, 0)),
+                   json_number_value(json_array_get(apart, 1)),
+                   json_is_true(json_object_get(x, "reliable")) ? "" : " not reliable");
+    else
+        table_cell(t, style, "%s", take ? "take this one" : "");
+}
+
+static void view_contest(struct paper *p, const json_t *r)
+{
+    static const char *const titles[] = {"model",    "targets",   "size", "bpw",
+                                         "tokens/s", "bits/byte", "95 %", "difference"};
+    struct table *t = table_new();
+    const char *take = view_str(r, "take", NULL);
+    size_t i;
+    json_t *x;
+    say_mock(p, r);
+    for (size_t c = 0; c < sizeof(titles) / sizeof(titles[0]); c++)
+        table_column(t, titles[c], c >= 2 && c <= 5 ? TABLE_RIGHT : TABLE_LEFT);
+    json_array_foreach(json_object_get(r, "models"), i, x)
+    {
+        contest_cells(t, x, take && strcmp(take, view_str(x, "name", "")) == 0);
+    }
+    table_print(t, p, 0);
+    table_free(t);
+    paper_end(p);
+    if (!take) {
+        view_line(p, "no model can meet the targets");
+        return;
+    }
+    view_line(p,
+              "bits per byte of %.0f bytes of text that no run has seen, the same for every model;",
+              view_real(r, "scored_bytes", 0));
+    view_line(p, "lower is better, differences are paired over %.0f pieces",
+              view_real(r, "pieces", 0));
+    view_line(p, "files: %s", view_str(r, "out", ""));
+}
+
 void view_optimize(struct paper *p, const json_t *r)
 {
     if (json_object_get(r, "runs")) {
         view_runs(p, r);
         return;
     }
-    if (json_object_get(r, "plan")) {
+    if (json_object_get(r, "plan") || json_object_get(r, "plans")) {
         view_plan(p, r);
         return;
     }
-    const json_t *best = json_object_get(r, "best"), *stock = compared_stock(r);
+    if (json_object_get(r, "sintra_comparison")) {
+        view_contest(p, r);
+        return;
+    }
+    const json_t *best = json_object_get(r, "best");
     say_status(p, r);
     say_mock(p, r);
     if (json_is_object(best)) {
         struct table *t = candidate_table();
-        original_cells(t, r);
-        if (stock)
-            candidate_cells(t, stock, candidate_name(stock), STYLE_PLAIN);
-        candidate_cells(t, best, candidate_name(best), STYLE_BOLD);
+        result_rows(t, r);
         paper_end(p);
         table_print(t, p, 2);
         table_free(t);
@@ -279,6 +406,7 @@ void view_optimize(struct paper *p, const json_t *r)
                       view_str(r, "hardware.profile", "the profile"));
         paper_end(p);
         say_difference(p, r);
+        say_front(p, r);
     }
     say_reason(p, r);
     say_notes(p, r);
@@ -306,7 +434,7 @@ static void say_limits(struct paper *p, const json_t *limits)
               view_format_at(limits, "smallest_bytes", VIEW_SIZE, size));
 }
 
-void view_plan(struct paper *p, const json_t *r)
+static void view_one_plan(struct paper *p, const json_t *r)
 {
     static const struct view_column mixes[] = {
         {"stock mix", "name", VIEW_TEXT, STYLE_NAME},
@@ -330,6 +458,21 @@ void view_plan(struct paper *p, const json_t *r)
     view_line(p, "optimize would measure the mixes near the limit, then choose a type for each of");
     view_line(p, "%.0f groups of tensors; expected to take %s here", view_real(r, "groups", 0),
               view_format_at(r, "seconds_predicted", VIEW_SECONDS, time));
+}
+
+void view_plan(struct paper *p, const json_t *r)
+{
+    const json_t *plans = json_object_get(r, "plans");
+    size_t i;
+    json_t *plan;
+    if (!plans)
+        view_one_plan(p, r);
+    json_array_foreach(plans, i, plan)
+    {
+        if (i > 0)
+            paper_end(p);
+        view_one_plan(p, plan);
+    }
 }
 
 /* ---- runs, history, stats ---- */
@@ -411,6 +554,9 @@ void view_stats(struct paper *p, const json_t *r)
         {"  failed", "failed_trials", VIEW_INTEGER},
         {"time in runs", "run_seconds", VIEW_SECONDS},
         {"time in trials", "trial_seconds", VIEW_SECONDS},
+        {"known from before", "history.sensitivities", VIEW_INTEGER},
+        {"  of siblings", "history.sibling_sensitivities", VIEW_INTEGER},
+        {"  time saved", "history.seconds_saved", VIEW_SECONDS},
         {"disk: cache", "cache_bytes", VIEW_SIZE},
         {"disk: runs", "runs_bytes", VIEW_SIZE},
         {"home", "home", VIEW_TEXT},
@@ -421,13 +567,15 @@ void view_stats(struct paper *p, const json_t *r)
 
 /* ---- report, compare ---- */
 
-/* Markdown as it is: it is made to be read as text. */
+/* Markdown as it is: it is made to be read as text. A page is for a pipe. */
 void view_report(struct paper *p, const json_t *r)
 {
-    const char *text = view_str(r, "markdown", "");
+    const char *page = view_str(r, "html", NULL), *text = page ? page : view_str(r, "markdown", "");
+    if (view_str(r, "written", NULL))
+        view_line(p, "written to %s", view_str(r, "written", ""));
     while (*text) {
         size_t n = strcspn(text, "\n");
-        paper_say(p, text[0] == '#' ? STYLE_BOLD : STYLE_PLAIN, "%.*s", (int)n, text);
+        paper_say(p, !page && text[0] == '#' ? STYLE_BOLD : STYLE_PLAIN, "%.*s", (int)n, text);
         paper_end(p);
         text += n + (text[n] == '\n');
     }

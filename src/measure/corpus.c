@@ -148,6 +148,12 @@ static void cut_windows(struct corpus *c, int32_t *tokens, size_t n_windows, int
 int corpus_from_file(struct corpus *c, struct engine *g, const char *path, uint32_t n_ctx,
                      size_t windows_max, struct err *e)
 {
+    return corpus_from_file_part(c, g, path, 0, n_ctx, windows_max, e);
+}
+
+int corpus_from_file_part(struct corpus *c, struct engine *g, const char *path, uint64_t bytes,
+                          uint32_t n_ctx, size_t windows_max, struct err *e)
+{
     char *text = NULL;
     int32_t *tokens = NULL;
     size_t n_text, n_tokens;
@@ -155,6 +161,8 @@ int corpus_from_file(struct corpus *c, struct engine *g, const char *path, uint3
     *c = (struct corpus){.n_ctx = n_ctx, .first = n_ctx / 2};
     if (check_window(n_ctx, e) || read_text(path, &text, &n_text, e))
         return -1;
+    if (bytes > 0 && bytes < n_text)
+        n_text = (size_t)bytes;
     if (engine_tokenize(g, text, n_text, true, &tokens, &n_tokens, e))
         goto out;
     size_t n = n_tokens / n_ctx;

@@ -27,6 +27,10 @@ int corpus_check_file(const char *path, struct err *e);
  * offset), shorter than one window. */
 int corpus_from_file(struct corpus *c, struct engine *g, const char *path, uint32_t n_ctx,
                      size_t windows_max, struct err *e);
+/* The same from the first `bytes` of the file only (0 = all of it); whoever keeps the rest for
+ * another use cuts between characters. */
+int corpus_from_file_part(struct corpus *c, struct engine *g, const char *path, uint64_t bytes,
+                          uint32_t n_ctx, size_t windows_max, struct err *e);
 /* The model samples its own text; ids are kept in cache_dir under key (model sha256, seed, n_ctx):
  * asking for more windows later only samples the missing ones, asking again samples none. */
 int corpus_from_self(struct corpus *c, struct engine *g, const char *cache_dir,
@@ -98,6 +102,20 @@ int measure_speed(struct score *s, const char *path, uint32_t context, int n_pro
 int measure_open(struct engine **g, struct engine_info *info, const char *path,
                  enum engine_mode mode, uint32_t n_ctx, uint32_t n_seq, bool full_outputs,
                  const struct measure_options *o, struct err *e);
+/* A piece of a text, by bytes: [begin, middle) is context, [middle, end) is scored. */
+struct byte_piece {
+    size_t begin, middle, end;
+};
+/* Cuts at most `most` pieces, evenly over the text, that windows of n_ctx tokens should hold. UTF-8
+ * is never cut inside a character. Returns how many. */
+size_t byte_pieces_cut(struct byte_piece *out, size_t most, const char *text, size_t n,
+                       uint32_t n_ctx);
+/* How many bits the model in `path` needs for the scored bytes of each piece: bits (n), NaN where a
+ * piece has more tokens than a window of n_ctx. */
+int measure_piece_bits(double *bits, const char *path, const char *text,
+                       const struct byte_piece *pieces, size_t n, uint32_t n_ctx,
+                       const struct measure_options *o, struct err *e);
+
 /* Importance matrix from windows through an engine on the original. chunk_size = n_ctx. */
 int measure_importance(struct imatrix *m, struct engine *g, const struct engine_windows *w,
                        const char *dataset, const struct progress *p, struct err *e);

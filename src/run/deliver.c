@@ -27,13 +27,44 @@ enum { REPORT_BYTES_MAX = 64 << 20, COPY_BYTES = 1 << 20 };
 
 static bool is_own_file(const char *name, const json_t *report)
 {
-    static const char *const fixed[] = {"report.json", "report.md", "recipe.json", "imatrix.gguf",
-                                        "SHA256SUMS"};
+    static const char *const fixed[] = {"report.json", "report.md",    "report.html",
+                                        "recipe.json", "imatrix.gguf", "SHA256SUMS"};
     for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++)
         if (strcmp(fixed[i], name) == 0)
             return true;
     const char *file = json_opt_str(json_object_get(report, "best"), "file", "");
     return strcmp(file, name) == 0;
+}
+
+static bool is_front_recipe(const char *name, const json_t *report)
+{
+    const json_t *c;
+    size_t k;
+    bool found = false;
+    json_array_foreach(json_object_get(report, "front"), k, c)
+    {
+        found = found || strcmp(json_opt_str(c, "recipe_file", ""), name) == 0;
+    }
+    return found;
+}
+
+/* The same for the folder of the front's recipes: NULL when it holds nothing else. */
+static char *foreign_recipe(const char *folder, const json_t *report)
+{
+    char *path = fs_join(folder, FRONT_FOLDER), **names = NULL, *found = NULL;
+    size_t n = 0;
+    if (!fs_is_dir(path) || fs_list(path, &names, &n, NULL) != 0)
+        found = xstrdup(FRONT_FOLDER);
+    for (size_t i = 0; !found && i < n; i++) {
+        char *name = fs_join(FRONT_FOLDER, names[i]);
+        if (is_front_recipe(name, report))
+            xfree(name);
+        else
+            found = name;
+    }
+    fs_list_free(names, n);
+    xfree(path);
+    return found;
 }
 
 /* The name of a file that is not ours, or NULL; "" when the folder is no result at all. */
@@ -45,9 +76,12 @@ static char *foreign_file(const char *folder, char **names, size_t n)
     xfree(path);
     if (!json_object_get(report, REPORT_MARKER))
         found = xstrdup("");
-    for (size_t i = 0; !found && i < n; i++)
-        if (!is_own_file(names[i], report))
+    for (size_t i = 0; !found && i < n; i++) {
+        if (strcmp(names[i], FRONT_FOLDER) == 0)
+            found = foreign_recipe(folder, report);
+        else if (!is_own_file(names[i], report))
             found = xstrdup(names[i]);
+    }
     json_decref(report);
     return found;
 }
@@ -265,25 +299,40 @@ static int write_json(const char *folder, const char *name, const json_t *doc, s
     return rc;
 }
 
-/* The delivered file was hashed a moment ago. */
-static int write_sums(const char *folder, const struct outcome *o, struct err *e)
+/* One line of SHA256SUMS. The delivered file was hashed a moment ago. */
+static int add_sum(struct buf *b, const char *folder, const char *name, const struct outcome *o,
+                   struct err *e)
 {
-    char **names = NULL, hex[65];
-    size_t n = 0;
+    char hex[65], *path = fs_join(folder, name);
+    int rc = 0;
+    if (strcmp(name, o->file_name) == 0)
+        memcpy(hex, o->sha256, sizeof(hex));
+    else
+        rc = hash_sha256_file(path, hex, e);
+    if (rc == 0)
+        buf_addf(b, "%s  %s\n", hex, name);
+    xfree(path);
+    return rc;
+}
+
+static int write_sums(const char *folder, const json_t *report, const struct outcome *o,
+                      struct err *e)
+{
+    char **names = NULL;
+    size_t n = 0, k;
     struct buf b;
+    const json_t *c;
     if (fs_list(folder, &names, &n, e) != 0)
         return -1;
-    buf_init(&b, 1 << 16);
+    buf_init(&b, 1 << 20);
     int rc = 0;
-    for (size_t i = 0; rc == 0 && i < n; i++) {
-        char *path = fs_join(folder, names[i]);
-        if (strcmp(names[i], o->file_name) == 0)
-            memcpy(hex, o->sha256, sizeof(hex));
-        else
-            rc = hash_sha256_file(path, hex, e);
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        if (strcmp(names[i], FRONT_FOLDER) != 0)
+            rc = add_sum(&b, folder, names[i], o, e);
+    json_array_foreach(json_object_get(report, "front"), k, c)
+    {
         if (rc == 0)
-            buf_addf(&b, "%s  %s\n", hex, names[i]);
-        xfree(path);
+            rc = add_sum(&b, folder, json_opt_str(c, "recipe_file", ""), o, e);
     }
     if (rc == 0)
         rc = write_text(folder, "SHA256SUMS", buf_str(&b), e);
@@ -292,11 +341,28 @@ static int write_sums(const char *folder, const struct outcome *o, struct err *e
     return rc;
 }
 
+/* A recipe for every member of the front, so that `quantize` can make each of them. */
+static int write_front(const char *folder, const json_t *report, struct err *e)
+{
+    char *path = fs_join(folder, FRONT_FOLDER);
+    const json_t *c;
+    size_t k;
+    int rc = fs_mkdirs(path, e);
+    json_array_foreach(json_object_get(report, "front"), k, c)
+    {
+        if (rc == 0)
+            rc = write_json(folder, json_opt_str(c, "recipe_file", ""),
+                            json_object_get(c, "recipe"), e);
+    }
+    xfree(path);
+    return rc;
+}
+
 static int write_documents(struct run *r, const struct outcome *o, const char *folder,
                            json_t **report, struct err *e)
 {
     *report = report_new(r, o);
-    char *markdown = run_report_markdown(*report);
+    char *markdown = run_report_markdown(*report), *page = run_report_html(*report);
     int rc = write_json(folder, "recipe.json",
                         json_object_get(json_object_get(*report, "best"), "recipe"), e);
     if (rc == 0 && r->imatrix_path) {
@@ -309,8 +375,13 @@ static int write_documents(struct run *r, const struct outcome *o, const char *f
     if (rc == 0)
         rc = write_text(folder, "report.md", markdown, e);
     if (rc == 0)
-        rc = write_sums(folder, o, e);
+        rc = write_text(folder, "report.html", page, e);
+    if (rc == 0)
+        rc = write_front(folder, *report, e);
+    if (rc == 0)
+        rc = write_sums(folder, *report, o, e);
     xfree(markdown);
+    xfree(page);
     return rc;
 }
 

@@ -17,7 +17,7 @@
 #include "base/stop.h"
 #include "base/banned.h"
 
-enum { FRONT_SCORED_MAX = 10, NEXT_TRIED_MAX = 4 };
+enum { FRONT_SCORED_MAX = 16, NEXT_TRIED_MAX = 4 };
 
 void outcome_release(struct outcome *o)
 {

@@ -13,9 +13,28 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "base/num.h"
+#include "run/page_int.h"
 #include "base/banned.h"
 
-enum { MARKDOWN_MAX = 1 << 20, CELL_MAX = 64 };
+enum { MARKDOWN_MAX = 8 << 20, CELL_MAX = 64 };
+
+void markdown_text(struct buf *b, const char *s)
+{
+    for (; *s; s++) {
+        unsigned char c = (unsigned char)*s;
+        if (c < 0x20 || c == 0x7f)
+            buf_addc(b, ' ');
+        else if (c == '<')
+            buf_adds(b, "&lt;");
+        else if (c == '&')
+            buf_adds(b, "&amp;");
+        else {
+            if (strchr("\\`*[]|", c))
+                buf_addc(b, '\\');
+            buf_addc(b, (char)c);
+        }
+    }
+}
 
 static double real_of(const json_t *o, const char *key)
 {
@@ -53,13 +72,15 @@ static bool predicts(const json_t *candidate)
     return json_array_size(json_object_get(candidate, "predicted")) > 0;
 }
 
-static void add_row(struct buf *b, const json_t *c, const char *label)
+static void add_row(struct buf *b, const json_t *c, const char *label, bool delivered)
 {
     const json_t *s = json_object_get(c, "score");
     char size[NUM_TEXT_MAX], kld[CELL_MAX], ci[CELL_MAX], top1[CELL_MAX], top_ci[CELL_MAX];
     char ppl[CELL_MAX], tps[CELL_MAX];
     bool search = strcmp(json_opt_str(c, "measured_on", ""), "search") == 0;
-    buf_addf(b, "| %s%s | %s | %.3f | %s%s | %s%s | %s | %s%s |\n", label,
+    buf_adds(b, delivered ? "| **" : "| ");
+    markdown_text(b, label);
+    buf_addf(b, "%s%s | %s | %.3f | %s%s | %s%s | %s | %s%s |\n", delivered ? ", delivered**" : "",
              search ? " (search text)" : "",
              num_format_size((uint64_t)json_opt_i64(c, "bytes", 0), size), real_of(c, "bpw"),
              cell(kld, "%.5f", real_of(s, "kld_mean")), interval(ci, s, "kld_mean_ci95", 1, 5),
@@ -81,20 +102,18 @@ static void add_table(struct buf *b, const json_t *report)
              "| candidate | size | bits/weight | KL divergence | top-1 agreement, % | perplexity "
              "| tokens/s |\n|---|---|---|---|---|---|---|\n");
     const char *name = json_opt_str(best, "name", NULL);
-    char label[CELL_MAX];
-    snprintf(label, sizeof(label), "**%.40s, delivered**", name ? name : "composed");
-    add_row(b, best, label);
+    add_row(b, best, name ? name : "composed", true);
     list = json_object_get(report, "stock");
     json_array_foreach(list, i, c)
     {
         if (!same_recipe(c, best))
-            add_row(b, c, json_opt_str(c, "name", "stock"));
+            add_row(b, c, json_opt_str(c, "name", "stock"), false);
     }
     list = json_object_get(report, "front");
     json_array_foreach(list, i, c)
     {
         if (!same_recipe(c, best) && !json_opt_bool(c, "stock", false))
-            add_row(b, c, "composed");
+            add_row(b, c, "composed", false);
     }
     double base = real_of(json_object_get(best, "score"), "ppl_base");
     if (base > 0)
@@ -109,11 +128,13 @@ static void add_comparison(struct buf *b, const json_t *report)
         return;
     double low = json_number_value(json_array_get(ci, 0)),
            high = json_number_value(json_array_get(ci, 1));
+    buf_adds(b, "\nAgainst the best stock mix that meets the same targets, ");
+    markdown_text(b, json_opt_str(p, "against", "?"));
     buf_addf(b,
-             "\nAgainst the best stock mix that meets the same targets, %s: KL divergence %.2fx, "
-             "difference %.5f (95 %% interval %.5f to %.5f over %lld held-out windows)%s.\n",
-             json_opt_str(p, "against", "?"), real_of(p, "kld_ratio"), real_of(p, "kld_difference"),
-             low, high, (long long)json_opt_i64(p, "windows", 0),
+             ": KL divergence %.2fx, difference %.5f (95 %% interval %.5f to %.5f over %lld "
+             "held-out windows)%s.\n",
+             real_of(p, "kld_ratio"), real_of(p, "kld_difference"), low, high,
+             (long long)json_opt_i64(p, "windows", 0),
              json_opt_bool(p, "reliable", false) ? "" : ", which noise alone could explain");
 }
 
@@ -134,6 +155,13 @@ static void add_run_it(struct buf *b, const json_t *report)
         file, file, file);
 }
 
+static void add_sentence(struct buf *b, const char *before, const char *text, const char *after)
+{
+    buf_adds(b, before);
+    markdown_text(b, text);
+    buf_adds(b, after);
+}
+
 static void add_targets(struct buf *b, const json_t *report)
 {
     const json_t *targets = json_object_get(report, "targets"), *value;
@@ -152,7 +180,7 @@ static void add_targets(struct buf *b, const json_t *report)
     if (any && met)
         buf_adds(b, "Met.\n");
     else if (!met)
-        buf_addf(b, "Not met: %s.\n", json_opt_str(report, "reason", "?"));
+        add_sentence(b, "Not met: ", json_opt_str(report, "reason", "?"), ".\n");
 }
 
 static void add_notes(struct buf *b, const json_t *report)
@@ -161,7 +189,8 @@ static void add_notes(struct buf *b, const json_t *report)
     size_t i;
     json_array_foreach(notes, i, n)
     {
-        buf_addf(b, "%s- %s\n", i == 0 ? "\n## Notes\n\n" : "", json_string_value(n));
+        buf_adds(b, i == 0 ? "\n## Notes\n\n" : "");
+        add_sentence(b, "- ", json_is_string(n) ? json_string_value(n) : "", "\n");
     }
 }
 
@@ -169,11 +198,10 @@ static void add_how(struct buf *b, const json_t *report)
 {
     const json_t *w = json_object_get(report, "windows");
     char seconds[NUM_TEXT_MAX];
-    buf_addf(b,
-             "\n## How it was found\n\n%lld candidates were made and measured in %s; corpus: %s.\n",
+    buf_addf(b, "\n## How it was found\n\n%lld candidates were made and measured in %s",
              (long long)json_opt_i64(report, "trials", 0),
-             num_format_seconds(json_opt_real(report, "seconds", 0), seconds),
-             json_opt_str(report, "corpus", "?"));
+             num_format_seconds(json_opt_real(report, "seconds", 0), seconds));
+    add_sentence(b, "; corpus: ", json_opt_str(report, "corpus", "?"), ".\n");
     if (json_opt_i64(w, "n_ctx", 0) > 0)
         buf_addf(b,
                  "Windows of %lld tokens: %lld to calibrate, %lld to search, %lld held out for the "
@@ -188,21 +216,42 @@ static void add_how(struct buf *b, const json_t *report)
              "tilde marks a prediction.\n");
 }
 
+/* Why each candidate was tried and why it is not the delivered one. */
+static void add_tried(struct buf *b, const json_t *report)
+{
+    const json_t *list = json_object_get(report, "tried"), *t;
+    size_t i;
+    char size[NUM_TEXT_MAX], kld[NUM_TEXT_MAX];
+    json_array_foreach(list, i, t)
+    {
+        buf_adds(b, i > 0 ? ""
+                          : "\n## What was tried\n\n| # | candidate | size | KL, search text | "
+                            "outcome | why tried |\n|---|---|---|---|---|---|\n");
+        buf_addf(b, "| %zu", i + 1);
+        add_sentence(b, " | ", json_opt_str(t, "label", "?"), " | ");
+        buf_addf(b, "%s | %s", num_format_size((uint64_t)json_opt_i64(t, "bytes", 0), size),
+                 page_kld(real_of(t, "kld_mean"), kld));
+        add_sentence(b, " | ", json_opt_str(t, "why", "-"), " | ");
+        add_sentence(b, "", json_opt_str(t, "reason", "-"), " |\n");
+    }
+}
+
 char *run_report_markdown(const json_t *report)
 {
     struct buf b;
     const json_t *model = json_object_get(report, "model");
     char count[NUM_TEXT_MAX], size[NUM_TEXT_MAX];
     buf_init(&b, MARKDOWN_MAX);
-    buf_addf(&b, "# %s, compressed\n\n", json_opt_str(model, "name", "model"));
+    add_sentence(&b, "# ", json_opt_str(model, "name", "model"), ", compressed\n\n");
     if (json_opt_bool(report, "mock", false))
         buf_adds(&b, "**Simulated (`--mock`): every number below is invented.**\n\n");
-    buf_addf(&b, "%s parameters, architecture %s, %s as it came.\n\n",
-             num_format_count((uint64_t)json_opt_i64(model, "parameters", 0), count),
-             json_opt_str(model, "architecture", "?"),
+    buf_addf(&b, "%s parameters",
+             num_format_count((uint64_t)json_opt_i64(model, "parameters", 0), count));
+    add_sentence(&b, ", architecture ", json_opt_str(model, "architecture", "?"), "");
+    buf_addf(&b, ", %s as it came.\n\n",
              num_format_size((uint64_t)json_opt_i64(model, "bytes", 0), size));
     if (!json_is_object(json_object_get(report, "best"))) {
-        buf_addf(&b, "Nothing was made: %s.\n", json_opt_str(report, "reason", "?"));
+        add_sentence(&b, "Nothing was made: ", json_opt_str(report, "reason", "?"), ".\n");
         return buf_take(&b);
     }
     add_targets(&b, report);
@@ -211,6 +260,8 @@ char *run_report_markdown(const json_t *report)
     add_comparison(&b, report);
     add_run_it(&b, report);
     add_how(&b, report);
+    add_tried(&b, report);
+    markdown_heat(&b, report);
     add_notes(&b, report);
     return buf_take(&b);
 }

@@ -401,71 +401,27 @@ static int real_prepare(struct run *r, struct err *e)
 
 /* ---- sensitivities ---- */
 
-/* Facts outlive runs: the same model, text, importance and encoders give the same KL. */
-struct probing {
-    struct run *run;
-    char prefix[65]; /* hash of all that a sensitivity depends on but the group */
-    struct sensitivity *known;
-    const struct sensitivity **pointers;
-};
-
-static void probing_prefix(struct probing *p, const struct real *w)
+/* Facts outlive runs: the same model, text, importance and encoders give the same KL. methods is
+ * the part of it that another model's sensitivities have in common with this one's. */
+static void probing_prefix(const struct run *r, const struct real *w, char prefix[static 65],
+                           char methods[static 128])
 {
     char key[65], text[512];
     text_key(&w->text, TEXT_SEARCH, key);
-    snprintf(text, sizeof(text), "%s %s %s %zu %s %s %s %s%s", p->run->subject.sha256, key,
-             p->run->imatrix.sha256, p->run->subject.scale.probe, dtype_name(probe_type),
-             QUANT_VERSION, PROBE_VERSION, fs_basename(w->original),
-             p->run->have_factors ? p->run->factors.sha256 : "");
-    hash_sha256_text(text, strlen(text), p->prefix);
-}
-
-static char *fact_key(const struct probing *p, size_t group)
-{
-    return xasprintf("%s/%s", p->prefix, p->run->subject.groups.items[group].name);
-}
-
-static void recall(struct probing *p, const struct probe_table *sizes)
-{
-    for (size_t g = 0; g < p->run->subject.groups.n; g++) {
-        char *key = fact_key(p, g), *text = NULL;
-        if (store_fact_get(p->run->store, "sensitivity", key, &text, NULL) == 0 && text) {
-            json_t *doc = json_parse(text, strlen(text), "stored sensitivity", NULL);
-            if (doc && sensitivity_from_json(&p->known[g], sizes, doc, NULL) == 0)
-                p->pointers[g] = &p->known[g];
-            json_decref(doc);
-        }
-        xfree(text);
-        xfree(key);
-    }
-}
-
-static void remember(void *ud, size_t group, const struct sensitivity *s)
-{
-    struct probing *p = ud;
-    struct err e = {0};
-    struct probe_table shape = {.n_types = p->run->subject.n_types};
-    memcpy(shape.types, p->run->subject.types, sizeof(shape.types));
-    char *key = fact_key(p, group);
-    json_t *doc = sensitivity_json_new(s, &shape);
-    char *text = json_text(doc, false);
-    if (store_fact_put(p->run->store, "sensitivity", key, text, &e) != 0)
-        log_warn("sensitivity not stored: %s", e.message);
-    xfree(text);
-    xfree(key);
-    json_decref(doc);
+    snprintf(methods, 128, "%zu %s %s %s", r->subject.scale.probe, dtype_name(probe_type),
+             QUANT_VERSION, PROBE_VERSION);
+    snprintf(text, sizeof(text), "%s %s %s %s %s%s", r->subject.sha256, key, r->imatrix.sha256,
+             methods, fs_basename(w->original), r->have_factors ? r->factors.sha256 : "");
+    hash_sha256_text(text, strlen(text), prefix);
 }
 
 static int probe_step(struct run *r, struct real *w, struct err *e)
 {
     struct subject *m = &r->subject;
-    struct probing p = {.run = r};
-    struct probe_table shape = {.n_types = m->n_types};
-    p.known = xcalloc(m->groups.n + 1, sizeof(*p.known));
-    p.pointers = xcalloc(m->groups.n + 1, sizeof(*p.pointers));
-    memcpy(shape.types, m->types, sizeof(shape.types));
-    probing_prefix(&p, w);
-    recall(&p, &shape);
+    struct probe_history h;
+    char prefix[65], methods[128];
+    probing_prefix(r, w, prefix, methods);
+    history_open(&h, r, prefix, methods);
     struct engine_windows windows = w->text.part[TEXT_SEARCH].w;
     windows.n_windows = m->scale.probe;
     struct probe_job job = {.model = m->model,
@@ -480,13 +436,14 @@ static int probe_step(struct run *r, struct real *w, struct err *e)
                             .probe_type = probe_type,
                             .threads = r->set.threads,
                             .progress = &r->stages.progress,
-                            .group_done = remember,
-                            .ud = &p,
-                            .known = p.pointers};
+                            .group_done = history_remember,
+                            .ud = &h,
+                            .known = h.known};
     int rc = probe_run(&job, &r->table, e);
     r->have_table = rc == 0;
-    xfree(p.known);
-    xfree(p.pointers);
+    if (rc == 0)
+        history_finish(&h);
+    history_close(&h);
     return rc;
 }
 

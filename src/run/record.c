@@ -96,6 +96,7 @@ json_t *record_extra_new(const struct run *r, const struct trial *t, const char 
     }
     json_object_set_new(o, "group_types", types);
     json_object_set_new(o, "stock", t->stock_name ? json_string(t->stock_name) : json_null());
+    json_object_set_new(o, "reason", t->reason ? json_string(t->reason) : json_null());
     json_object_set_new(o, "predicted_kld", json_real_new(t->predicted_kld));
     json_object_set_new(o, "window_kld", window_means_json_new(t->window_kld, t->n_windows));
     json_object_set_new(o, "sha256", json_string(sha256));
@@ -143,6 +144,7 @@ static int load_trial(struct run *r, const struct store_trial *row, const json_t
                       .stock = strcmp(row->kind, "stock") == 0,
                       .predicted_kld = json_opt_real(extra, "predicted_kld", NAN)};
     const char *stock = json_opt_str(extra, "stock", NULL);
+    const char *reason = json_opt_str(extra, "reason", NULL);
     if (recipe_parse(&t.recipe, recipe, "stored recipe", e) != 0)
         return -1;
     if (!t.failed && score_from_json(&t.score, score, e) != 0) {
@@ -151,6 +153,8 @@ static int load_trial(struct run *r, const struct store_trial *row, const json_t
     }
     trial_key(&t.recipe, t.key);
     t.stock_name = stock && stock_find(stock) ? stock_name(stock_find(stock)) : NULL;
+    t.reason = reason ? xstrdup(reason) : NULL;
+    t.error = row->error ? xstrdup(row->error) : NULL;
     t.group_types = parse_types(extra, r->subject.groups.n);
     t.window_kld = parse_windows(extra, &t.n_windows);
     trials_add(&r->trials, &t);

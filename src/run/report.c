@@ -63,7 +63,8 @@ static const struct finalist *finalist_of(const struct run *r, size_t trial)
     return NULL;
 }
 
-static json_t *candidate_json_new(const struct run *r, size_t trial)
+/* name: of the file that holds the recipe, or NULL. */
+static json_t *candidate_json_new(const struct run *r, size_t trial, const char *name)
 {
     const struct trial *t = &r->trials.items[trial];
     const struct finalist *f = finalist_of(r, trial);
@@ -76,6 +77,8 @@ static json_t *candidate_json_new(const struct run *r, size_t trial)
     set_bytes(o, "bytes", t->bytes);
     json_object_set_new(o, "bpw",
                         json_real_new((double)t->bytes * 8 / (double)r->subject.desc->parameters));
+    if (name)
+        json_object_set_new(o, "recipe_file", json_string(name));
     if (r->file_sha256[trial][0])
         json_object_set_new(o, "sha256", json_string(r->file_sha256[trial]));
     json_object_set_new(o, "measured_on", json_string(f ? "held-out" : "search"));
@@ -87,11 +90,31 @@ static json_t *candidate_json_new(const struct run *r, size_t trial)
 
 static json_t *best_json_new(const struct run *r, const struct outcome *o)
 {
-    json_t *best = candidate_json_new(r, r->finals.items[o->best].trial);
+    json_t *best = candidate_json_new(r, r->finals.items[o->best].trial, "recipe.json");
     json_object_set_new(best, "file", r->set.mock ? json_null() : json_string(o->file_name));
     if (o->text)
         json_object_set_new(best, "generated", json_string(o->text));
     return best;
+}
+
+static double bpw_of(const struct run *r, size_t trial)
+{
+    return (double)r->trials.items[trial].bytes * 8 / (double)r->subject.desc->parameters;
+}
+
+/* "front/Q4_K_M.recipe.json", "front/4.50bpw.recipe.json"; with the bytes where two would have the
+ * same name. xfree. */
+static char *front_file(const struct run *r, const size_t *front, size_t i)
+{
+    const struct trial *t = &r->trials.items[front[i]];
+    bool alone = true;
+    if (t->stock_name)
+        return xasprintf(FRONT_FOLDER "/%s.recipe.json", t->stock_name);
+    for (size_t k = 0; k < i; k++)
+        alone =
+            alone && fabs(round(bpw_of(r, front[k]) * 100) - round(bpw_of(r, front[i]) * 100)) >= 1;
+    return alone ? xasprintf(FRONT_FOLDER "/%.2fbpw.recipe.json", bpw_of(r, front[i]))
+                 : xasprintf(FRONT_FOLDER "/%llu.recipe.json", (unsigned long long)t->bytes);
 }
 
 static json_t *front_json_new(const struct run *r)
@@ -99,8 +122,11 @@ static json_t *front_json_new(const struct run *r)
     size_t *front = xcalloc(r->trials.n + 1, sizeof(*front));
     size_t n = trials_front(&r->trials, front);
     json_t *list = json_array();
-    for (size_t i = 0; i < n; i++)
-        json_array_append_new(list, candidate_json_new(r, front[i]));
+    for (size_t i = 0; i < n; i++) {
+        char *name = front_file(r, front, i);
+        json_array_append_new(list, candidate_json_new(r, front[i], name));
+        xfree(name);
+    }
     xfree(front);
     return list;
 }
@@ -110,7 +136,7 @@ static json_t *stock_json_new(const struct run *r)
     json_t *list = json_array();
     for (size_t i = 0; i < r->trials.n; i++)
         if (r->trials.items[i].stock && !r->trials.items[i].failed)
-            json_array_append_new(list, candidate_json_new(r, i));
+            json_array_append_new(list, candidate_json_new(r, i, NULL));
     return list;
 }
 
@@ -176,6 +202,8 @@ json_t *report_new(struct run *r, const struct outcome *o)
     json_object_set_new(doc, "paired", paired_json_new(r, o));
     json_object_set_new(doc, "front", front_json_new(r));
     json_object_set_new(doc, "stock", stock_json_new(r));
+    json_object_set_new(doc, "tried", tried_json_new(r, o));
+    json_object_set_new(doc, "groups", groups_json_new(r, o));
     json_object_set_new(doc, "corpus", json_string(r->set.corpus));
     json_object_set_new(doc, "corpus_sha256", json_string(r->corpus_sha256));
     json_object_set_new(doc, "windows", r->windows ? json_incref(r->windows) : json_null());
@@ -184,6 +212,7 @@ json_t *report_new(struct run *r, const struct outcome *o)
     json_object_set_new(doc, "trials_resumed", json_integer(r->repeated));
     json_object_set_new(doc, "evaluations", json_integer(r->evaluations));
     json_object_set_new(doc, "seconds", json_real_new(round(run_elapsed(r) * 1000) / 1000));
+    json_object_set_new(doc, "history", history_json_new(r));
     json_object_set_new(doc, "seconds_by_stage", stages_json_new(&r->stages));
     json_object_set_new(doc, "notes", r->notes ? json_incref(r->notes) : json_array());
     return doc;

@@ -39,6 +39,7 @@ static void run_close(struct run *r)
     if (r->have_factors)
         factors_close(&r->factors);
     xfree(r->imatrix_path);
+    xfree(r->history.sibling_name);
     subject_release(&r->subject);
     settings_release(&r->set);
     xfree(r->folder);

@@ -12,10 +12,12 @@
 #include "store/store.h"
 
 struct run_config {
-    const char *model_path; /* resolved: folder or .gguf */
-    const char *out_dir;    /* final folder */
-    const char *home;       /* cache and run folders live under it */
-    const char *corpus;     /* path, or "self" */
+    const char *model_path;     /* resolved: folder or .gguf */
+    const char *out_dir;        /* final folder */
+    const char *home;           /* cache and run folders live under it */
+    const char *corpus;         /* path, or "self" */
+    bool sibling_sensitivities; /* use those of a model of the same architecture and shapes */
+    uint64_t corpus_bytes;      /* read only so many from the beginning of the file; 0 = all */
     size_t tokens; /* scored positions of the final measurement; 0 = default by model size */
     uint64_t seed;
     struct targets targets;
@@ -48,8 +50,17 @@ int run_optimize(const struct run_config *c, struct store *s, const struct run_l
 int run_resume(const char *run_id, const char *home, struct store *s, const struct run_listener *l,
                json_t **report, struct err *e);
 
+/* Several models for one target: a run of each in out/NAME, then the delivered files compared by
+ * bits per byte on text that no run was given, the last fifth of the corpus. configs (n) differ in
+ * their model; their out_dir is not used. *result: {"status","take":NAME,"models":[...]}, also in
+ * out/comparison.json. */
+int run_contest(const struct run_config *configs, size_t n, const char *out, struct store *s,
+                const struct run_listener *l, json_t **result, struct err *e);
+
 /* report.md text from a report document (xfree). */
 char *run_report_markdown(const json_t *report);
+/* report.html text: one page without scripts and without anything to fetch (xfree). */
+char *run_report_html(const json_t *report);
 /* The model card (README.md with YAML front matter) from a report document; base_model is the
  * original's name on the hub, or NULL. xfree. */
 char *run_card_markdown(const json_t *report, const char *base_model);

@@ -10,7 +10,11 @@
  *   final.c     held-out windows, the winner
  *   deliver.c   the result folder
  *   plan.c      what would be done, by arithmetic alone
- *   report.c    the result document; markdown.c its readable form
+ *   contest.c   several models for one target
+ *   history.c   what earlier runs measured
+ *   report.c    the result document; tried.c its part that explains the choice
+ *   markdown.c  the document for people; page.c the same as a web page, plot.c and heat.c its
+ *               pictures
  *   real.c, text.c, mock.c   the world: files and workers, or a simulation of them
  */
 #ifndef RUN_RUN_INT_H
@@ -24,6 +28,8 @@
 struct settings {
     char *model_path; /* NULL only for a mock without a model */
     char *out_dir, *home, *corpus, *preset;
+    uint64_t corpus_bytes;      /* of the beginning of the corpus; 0 = all of it */
+    bool sibling_sensitivities; /* may those of a sibling be used? */
     size_t tokens;
     uint64_t seed;
     struct targets asked;   /* as given */
@@ -216,6 +222,11 @@ struct run {
     bool have_factors;
     struct probe_table table;
     bool have_table;
+    struct {
+        int own, sibling;   /* sensitivities that were known */
+        char *sibling_name; /* whose the latter are */
+        double seconds;     /* that they took when they were measured */
+    } history;
     struct trials trials;
     char (*file_sha256)[65]; /* per trial, of its file; grows with trials */
     size_t file_sha256_capacity;
@@ -312,10 +323,43 @@ json_t *report_new(struct run *r, const struct outcome *o);
 json_t *report_infeasible_new(const struct settings *s, const struct subject *m,
                               const struct limits *l, const char *sentence, const char *hint);
 json_t *report_model_json_new(const struct subject *m);
+
+/* ---- tried.c ---- */
+
+/* One row per trial: why it was proposed, what it measured on the search text (and held out), and
+ * what became of it. */
+json_t *tried_json_new(const struct run *r, const struct outcome *o);
+/* One row per group of tensors: its predicted KL at the probe type, and the type it has in the
+ * delivered file. */
+json_t *groups_json_new(const struct run *r, const struct outcome *o);
+
+/* ---- history.c ---- */
+
+/* Sensitivities for one probing: those known from before, and the keeping of new ones. */
+struct probe_history {
+    struct run *run;
+    char *prefix;  /* hash of all that a sensitivity depends on but the group */
+    char *methods; /* how it was measured; siblings must have been measured so too */
+    struct sensitivity *items;
+    const struct sensitivity **known; /* (n_groups) for struct probe_job; NULL = not known */
+    bool *of_sibling;
+    double *seconds; /* that each took */
+    double last;     /* clock at the last that was done */
+};
+void history_open(struct probe_history *h, struct run *r, const char *prefix, const char *methods);
+void history_close(struct probe_history *h);
+/* A probe_job's group_done; ud is the history. */
+void history_remember(void *ud, size_t group, const struct sensitivity *s);
+/* All groups are known now: siblings may use them. */
+void history_finish(struct probe_history *h);
+json_t *history_json_new(const struct run *r);
+
 /* ---- plan.c ---- */
 
 int plan_document(struct run *r, json_t **plan, struct err *e);
 
 #define REPORT_MARKER "sintra_report"
+/* Of a result folder: the recipes of the Pareto front. */
+#define FRONT_FOLDER "front"
 
 #endif

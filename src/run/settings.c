@@ -150,6 +150,8 @@ int settings_init(struct settings *s, const struct run_config *c, struct err *e)
         .out_dir = copy_or_null(c->out_dir),
         .home = copy_or_null(c->home),
         .corpus = xstrdup(c->corpus ? c->corpus : "self"),
+        .corpus_bytes = c->corpus_bytes,
+        .sibling_sensitivities = c->sibling_sensitivities,
         .preset = xstrdup(c->preset ? c->preset : "auto"),
         .tokens = c->tokens,
         .seed = c->seed,
@@ -185,6 +187,8 @@ json_t *settings_json_new(const struct settings *s)
     set_text(o, "model", s->model_path);
     set_text(o, "out", s->out_dir);
     set_text(o, "corpus", s->corpus);
+    json_object_set_new(o, "corpus_bytes", json_integer((json_int_t)s->corpus_bytes));
+    json_object_set_new(o, "sibling_sensitivities", json_boolean(s->sibling_sensitivities));
     set_text(o, "preset", s->preset);
     json_object_set_new(o, "tokens", json_integer((json_int_t)s->tokens));
     /* As text: a seed may use all 64 bits, and JSON integers here are signed. */
@@ -228,6 +232,8 @@ int settings_parse(struct settings *s, const char *home, const char *config, str
         .out_dir = copy_or_null(json_opt_str(o, "out", NULL)),
         .home = xstrdup(home),
         .corpus = xstrdup(json_opt_str(o, "corpus", "self")),
+        .corpus_bytes = (uint64_t)json_opt_i64(o, "corpus_bytes", 0),
+        .sibling_sensitivities = json_opt_bool(o, "sibling_sensitivities", false),
         .preset = xstrdup(json_opt_str(o, "preset", "auto")),
         .tokens = (size_t)json_opt_i64(o, "tokens", 0),
         .seed = parse_u64(json_opt_str(o, "seed", "0")),

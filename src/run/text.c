@@ -24,7 +24,8 @@ static int load(struct text *t, struct run *r, struct engine *g, size_t wanted, 
 {
     const struct scale *s = &r->subject.scale;
     if (strcmp(r->set.corpus, "self") != 0)
-        return corpus_from_file(&t->corpus, g, r->set.corpus, s->n_ctx, 0, e);
+        return corpus_from_file_part(&t->corpus, g, r->set.corpus, r->set.corpus_bytes, s->n_ctx, 0,
+                                     e);
     return corpus_from_self(&t->corpus, g, r->cache, r->subject.sha256, r->set.seed, s->n_ctx,
                             wanted, &r->stages.progress, e);
 }

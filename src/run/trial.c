@@ -36,20 +36,19 @@ static char *candidate_path(const struct run *r, const struct trial *t)
 
 /* ---- events ---- */
 
-static void trial_event(struct run *r, const struct trial *t, const char *state, const char *reason,
-                        const char *error, double seconds)
+static void trial_event(struct run *r, const struct trial *t, const char *state, double seconds)
 {
     json_t *o = json_object();
     json_object_set_new(o, "state", json_string(state));
     json_object_set_new(o, "kind", json_string(t->stock ? "stock" : "search"));
     json_object_set_new(o, "name", t->stock_name ? json_string(t->stock_name) : json_null());
-    json_object_set_new(o, "reason", json_string(reason));
+    json_object_set_new(o, "reason", json_string(t->reason));
     json_object_set_new(o, "bytes", json_integer((json_int_t)t->bytes));
     json_object_set_new(o, "bpw",
                         json_real_new((double)t->bytes * 8 / (double)r->subject.desc->parameters));
     json_object_set_new(o, "predicted_kld", json_real_new(t->predicted_kld));
-    if (error)
-        json_object_set_new(o, "error", json_string(error));
+    if (t->error)
+        json_object_set_new(o, "error", json_string(t->error));
     if (strcmp(state, "done") == 0) {
         json_object_set_new(o, "kld_mean", json_real_new(t->score.kld_mean));
         json_object_set_new(o, "top1", json_real_new(t->score.top1));
@@ -83,7 +82,7 @@ static int measure(struct run *r, struct trial *t, struct baked *b, struct err *
 }
 
 static int record_end(struct run *r, struct store_trial *row, const struct trial *t,
-                      const struct baked *b, const char *error, struct err *e)
+                      const struct baked *b, struct err *e)
 {
     json_t *score = t->failed ? NULL : score_json_new(&t->score);
     json_t *extra = record_extra_new(r, t, b->sha256);
@@ -92,7 +91,7 @@ static int record_end(struct run *r, struct store_trial *row, const struct trial
     row->state = t->failed ? "failed" : "done";
     row->score = score_text;
     row->extra = extra_text;
-    row->error = error;
+    row->error = t->error;
     row->bytes = t->bytes;
     int rc = store_trial_end(r->store, row, e);
     json_decref(score);
@@ -130,11 +129,10 @@ int trial_run(struct run *r, struct proposal *p, struct err *e)
                       .bytes = p->bytes,
                       .predicted_kld = p->predicted_kld,
                       .stock = p->stock_name != NULL,
-                      .stock_name = p->stock_name};
-    char reason[sizeof(p->reason)];
+                      .stock_name = p->stock_name,
+                      .reason = xstrdup(p->reason)};
     struct baked b = {0};
     struct err inner = {0};
-    memcpy(reason, p->reason, sizeof(reason));
     *p = (struct proposal){0};
     trial_key(&t.recipe, t.key);
     char *key = xasprintf("search:%s", t.key);
@@ -151,16 +149,16 @@ int trial_run(struct run *r, struct proposal *p, struct err *e)
     double began = clock_seconds();
     int rc = store_trial_begin(r->store, &row, e);
     if (rc == 0) {
-        trial_event(r, &t, "running", reason, NULL, 0);
+        trial_event(r, &t, "running", 0);
         rc = measure(r, &t, &b, &inner);
         row.seconds = clock_seconds() - began;
         t.failed = rc != 0;
+        t.error = t.failed ? xstrdup(inner.message) : NULL;
         if (rc != 0 && !error_is_of_trial(&inner)) {
             *e = inner;
         } else {
-            rc = record_end(r, &row, &t, &b, t.failed ? inner.message : NULL, e);
-            trial_event(r, &t, t.failed ? "failed" : "done", reason,
-                        t.failed ? inner.message : NULL, row.seconds);
+            rc = record_end(r, &row, &t, &b, e);
+            trial_event(r, &t, t.failed ? "failed" : "done", row.seconds);
         }
     }
     xfree(key);

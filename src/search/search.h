@@ -58,6 +58,8 @@ struct trial {
     bool stock;
     bool failed;            /* could not be made or measured; never proposed again */
     const char *stock_name; /* static */
+    char *reason;           /* why it was proposed; NULL = not known; xfree */
+    char *error;            /* what went wrong when it failed; NULL = nothing; xfree */
 };
 struct trials {
     struct trial *items;

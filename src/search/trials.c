@@ -20,6 +20,8 @@ void trial_release(struct trial *t)
     recipe_release(&t->recipe);
     xfree(t->group_types);
     xfree(t->window_kld);
+    xfree(t->reason);
+    xfree(t->error);
     score_release(&t->score);
     *t = (struct trial){0};
 }
@@ -97,8 +99,10 @@ size_t trials_front(const struct trials *t, size_t *indices)
 }
 
 /* The knee: the front's point farthest below the chord from its smallest to its largest member, in
- * (bytes, log KL). KL falls by a constant factor per bit where bits pay best; below the knee it
- * rises faster than that, above it the file grows for ever less. */
+ * (bytes, √KL). How often a model chooses another token than the original grows with √KL, so this
+ * is where a further byte stops buying more agreement than bytes do on average over the front. KL
+ * itself would make the smallest file decide alone, its logarithm falls along a line on which no
+ * point stands out. */
 static int front_knee(const struct trials *t)
 {
     size_t *front = xcalloc(t->n + 1, sizeof(*front));
@@ -108,10 +112,10 @@ static int front_knee(const struct trials *t)
     for (size_t i = 0; i < n; i++) {
         const struct trial *a = &t->items[front[0]], *b = &t->items[front[n - 1]];
         const struct trial *c = &t->items[front[i]];
-        double floor = 1e-9, span = (double)(b->bytes - a->bytes);
+        double span = (double)(b->bytes - a->bytes);
         double x = span > 0 ? (double)(c->bytes - a->bytes) / span : 0;
-        double ya = log(fmax(a->score.kld_mean, floor)), yb = log(fmax(b->score.kld_mean, floor));
-        double depth = ya + x * (yb - ya) - log(fmax(c->score.kld_mean, floor));
+        double ya = sqrt(fmax(a->score.kld_mean, 0)), yb = sqrt(fmax(b->score.kld_mean, 0));
+        double depth = ya + x * (yb - ya) - sqrt(fmax(c->score.kld_mean, 0));
         if (depth > deepest) {
             deepest = depth;
             knee = (int)front[i];

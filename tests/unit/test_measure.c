@@ -306,6 +306,87 @@ static void test_pieces_are_the_whole(void **state)
     corpus_release(&c);
 }
 
+static char *read_text(size_t *n)
+{
+    char *text = NULL;
+    assert_int_equal(fs_read_all(text_path, 1 << 20, &text, n, NULL), 0);
+    return text;
+}
+
+/* Pieces follow each other without a gap, cut no character, and fit the length that was asked. */
+static void test_byte_pieces(void **state)
+{
+    struct byte_piece p[200];
+    size_t n_text;
+    (void)state;
+    char *text = read_text(&n_text);
+    size_t n = byte_pieces_cut(p, 200, text, n_text, N_CTX);
+    assert_int_equal(n, (n_text - N_CTX / 2 - 1) / (3 * N_CTX / 2));
+    for (size_t i = 0; i < n; i++) {
+        assert_true(p[i].begin < p[i].middle && p[i].middle < p[i].end && p[i].end <= n_text);
+        assert_true(p[i].end - p[i].begin <= 2 * N_CTX);
+        assert_true(i == 0 || p[i].middle == p[i - 1].end);
+        assert_true(((unsigned char)text[p[i].begin] & 0xC0) != 0x80);
+        assert_true(((unsigned char)text[p[i].middle] & 0xC0) != 0x80);
+        assert_true(text[p[i].middle] == ' ' || text[p[i].middle - 1] == '\n');
+    }
+    /* Fewer are spread over the whole text. */
+    struct byte_piece few[4];
+    assert_int_equal(byte_pieces_cut(few, 4, text, n_text, N_CTX), 4);
+    assert_true(few[3].end > n_text / 2 && few[0].begin == 0);
+    assert_int_equal(byte_pieces_cut(few, 4, "short", 5, N_CTX), 0);
+    /* A text of nothing but long characters: no place is good, none is inside a character. */
+    char wide[600];
+    for (size_t i = 0; i < sizeof(wide); i++)
+        wide[i] = "\xE2\x82\xAC"[i % 3];
+    n = byte_pieces_cut(p, 200, wide, sizeof(wide), N_CTX);
+    assert_true(n >= 4);
+    for (size_t i = 0; i < n; i++)
+        assert_true(p[i].begin % 3 == 0 && p[i].middle % 3 == 0 && p[i].end % 3 == 0);
+    xfree(text);
+}
+
+/* Against the same sum taken by hand; what does not fit is NaN. */
+static void test_piece_bits(void **state)
+{
+    struct byte_piece p[64];
+    double good[64], bad[64], by_hand = 0;
+    size_t n_text, n_before, n_after;
+    struct err e = {0};
+    (void)state;
+    char *text = read_text(&n_text);
+    size_t n = byte_pieces_cut(p, 20, text, n_text, N_CTX);
+    assert_int_equal(n, 20);
+    /* Twice the window that the pieces were cut for: the sample's tokens are short. */
+    assert_int_equal(measure_piece_bits(good, q4, text, p, n, 2 * N_CTX, &options, &e), 0);
+    assert_int_equal(measure_piece_bits(bad, q2, text, p, n, 2 * N_CTX, &options, &e), 0);
+    for (size_t i = 0; i < n; i++) {
+        assert_true(good[i] > 0 && bad[i] > 0);
+        assert_true(fabs(good[i] / bad[i] - 1) > 1e-6); /* another file, other bits */
+    }
+    struct engine *g;
+    int32_t *before, *after, window[2 * N_CTX] = {0};
+    struct engine_position out[2 * N_CTX];
+    assert_int_equal(measure_open(&g, NULL, q4, ENGINE_FILE, 2 * N_CTX, 0, true, &options, &e), 0);
+    engine_tokenize(g, text + p[3].begin, p[3].middle - p[3].begin, false, &before, &n_before, &e);
+    engine_tokenize(g, text + p[3].middle, p[3].end - p[3].middle, false, &after, &n_after, &e);
+    window[0] = engine_info(g)->bos;
+    memcpy(window + 1, before, n_before * sizeof(*before));
+    memcpy(window + 1 + n_before, after, n_after * sizeof(*after));
+    struct engine_windows w = {window, 1, 2 * N_CTX, 0};
+    assert_int_equal(engine_score(g, &w, NULL, out, NULL, &e), 0);
+    for (size_t i = 0; i < n_after; i++)
+        by_hand += (double)out[n_before + i].nll / log(2);
+    assert_true(fabs(by_hand / good[3] - 1) < 1e-3);
+    xfree(before);
+    xfree(after);
+    engine_stop(g);
+
+    assert_int_equal(measure_piece_bits(good, q4, text, p, n, N_CTX / 4, &options, &e), 0);
+    assert_true(isnan(good[0]));
+    xfree(text);
+}
+
 static void test_speed(void **state)
 {
     struct score s = {.ppl = 7};
@@ -561,6 +642,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_corpus_from_self),
         cmocka_unit_test(test_quality),
         cmocka_unit_test(test_pieces_are_the_whole),
+        cmocka_unit_test(test_byte_pieces),
+        cmocka_unit_test(test_piece_bits),
         cmocka_unit_test(test_speed),
         cmocka_unit_test(test_importance),
         cmocka_unit_test(test_factors),

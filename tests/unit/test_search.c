@@ -172,6 +172,49 @@ static void test_knee(void **state)
     trials_release(&l);
 }
 
+/* KL falls fourfold a bit, as it does between three and eight bits: no point of such a curve stands
+ * out by its logarithm, and it must not matter how finely the curve is sampled or that the ends
+ * scatter. */
+static void test_knee_of_a_smooth_curve(void **state)
+{
+    struct targets none = {0};
+    (void)state;
+    for (int points = 6; points <= 40; points++) {
+        struct trials l = {0};
+        struct rng r;
+        rng_seed(&r, (uint64_t)points);
+        for (int i = 0; i < points; i++) {
+            double bits = 3 + 5.5 * i / (points - 1), noise = 1 + 0.1 * (rng_unit(&r) - 0.5);
+            add(&l, (uint64_t)(bits * 1000), 2 * pow(4, -bits) * noise, 0.9, false, false);
+        }
+        int knee = trials_best(&l, &none, 8000);
+        assert_in_range(knee, 0, points - 1);
+        double bits = (double)l.items[knee].bytes / 1000;
+        assert_true(bits > 4.2 && bits < 5.7); /* at 4.93 where the curve is dense */
+        trials_release(&l);
+    }
+}
+
+/* The stock mixes of the sample model as README.md has them, and one composed candidate. */
+static void test_knee_of_the_sample(void **state)
+{
+    static const struct {
+        uint64_t bytes;
+        double kld;
+    } rows[] = {{3314208, 0.04677}, {4035104, 0.01185}, {4131168, 0.00549}, {4352544, 0.00560},
+                {4785696, 0.00365}, {6171168, 0.00085}, {7948832, 0.00015}};
+    struct trials l = {0};
+    struct targets none = {0};
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        add(&l, rows[i].bytes, rows[i].kld, 0.9, i != 2, false);
+    assert_int_equal(trials_best(&l, &none, 7344896), 2);
+    /* Without the composed one IQ4_XS and Q4_K_M are what is left near it. */
+    l.items[2].failed = true;
+    assert_int_equal(trials_best(&l, &none, 7344896), 3);
+    trials_release(&l);
+}
+
 static void test_targets(void **state)
 {
     struct score s = {.top1 = 0.9, .has_kld = true, .tps_decode = 40, .memory_bytes = 1000};
@@ -516,6 +559,8 @@ int main(void)
         cmocka_unit_test(test_knapsack_unlimited),
         cmocka_unit_test(test_front_and_best),
         cmocka_unit_test(test_knee),
+        cmocka_unit_test(test_knee_of_a_smooth_curve),
+        cmocka_unit_test(test_knee_of_the_sample),
         cmocka_unit_test(test_targets),
         cmocka_unit_test(test_proposer_under_a_limit),
         cmocka_unit_test(test_corrections_help),

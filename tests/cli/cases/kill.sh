@@ -11,7 +11,7 @@ until_seen() { # until_seen COMMAND...: waits for its success while the run live
         sleep 0.05
     done
 }
-probing() { ls "$HOME"/.local/share/sintra/cache/*/imatrix-*.gguf; }
+probing() { grep -q 'sensitivities: blk' killed.log; }
 measuring() { ls "$HOME"/.local/share/sintra/runs/*/candidates/*.gguf; }
 searching() { grep -q composed killed.log; }
 trials() { cat "$@" | grep -cE '^  (composed|I?Q[0-9][A-Z0-9_]*) .*KL'; }
@@ -22,7 +22,6 @@ for moment in probing measuring searching; do
         --out "$moment" >killed.out 2>killed.log &
     pid=$!
     until_seen $moment
-    [ $moment != probing ] || sleep 1.5
     kill -KILL $pid 2>/dev/null
     wait $pid 2>/dev/null
     sintra optimize --list-checkpoints | grep -c 01
@@ -31,6 +30,7 @@ for moment in probing measuring searching; do
     cp killed.log "$moment.1"
     cp resumed.log "$moment.2"
 done
+grep -o 'sensitivities are known from before' probing.2
 optimize --out whole >whole.out 2>whole.log
 for moment in probing measuring searching; do
     cmp whole/Sample-*.gguf $moment/Sample-*.gguf && cmp whole/recipe.json $moment/recipe.json && echo "$moment: the same"

@@ -1,0 +1,33 @@
+/* Pieces of the web page of a report. All read the result document alone; every text that comes
+ * from a model, a path or an error goes through page_text. */
+#ifndef RUN_PAGE_INT_H
+#define RUN_PAGE_INT_H
+
+#include "base/buf.h"
+#include "base/json.h"
+#include "base/num.h"
+
+/* Escaped for the text and the attributes of a page; what XML forbids becomes U+FFFD. */
+void page_text(struct buf *b, const char *s);
+/* A KL divergence with three significant digits and no exponent. */
+char *page_kld(double v, char text[static NUM_TEXT_MAX]);
+/* The style sheet, with light, dark and printed colours. */
+extern const char page_style[];
+
+/* ---- plot.c ---- */
+
+/* The Pareto plot with its caption and legend; false: no candidate to show. */
+bool page_plot(struct buf *b, const json_t *report);
+
+/* ---- heat.c ---- */
+
+/* Sensitivities and chosen types, layers down and parts of a layer across; false: the document has
+ * none. */
+bool page_heat(struct buf *b, const json_t *report);
+/* The same as Markdown tables. */
+void markdown_heat(struct buf *b, const json_t *report);
+
+/* Text inside a Markdown table or line. */
+void markdown_text(struct buf *b, const char *s);
+
+#endif
