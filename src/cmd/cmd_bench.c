@@ -71,6 +71,8 @@ static uint32_t trained_context(const char *path, struct err *e, int *rc)
 {
     struct model *m = NULL;
     *rc = model_open(&m, path, e);
+    if (*rc == 0)
+        *rc = model_check_generates(m, e);
     uint32_t context = *rc == 0 ? model_desc(m)->n_ctx_train : 0;
     model_close(m);
     return context;

@@ -35,9 +35,16 @@ struct machines {
 };
 
 static const struct arg_spec inspect_args[] = {
-    ARG_LINE_MODEL_POSITION,
+    {.name = "MODEL",
+     .type = ARG_PATH,
+     .positional = true,
+     .value = "MODEL",
+     .help = ARG_HELP_MODEL},
     ARG_LINE_CONTEXT("context to leave room for (default: 4096 or less)"),
     {.name = "tensors", .type = ARG_FLAG, .help = "list every tensor"},
+    {.name = "architectures",
+     .type = ARG_FLAG,
+     .help = "list what llama.cpp converts and Sintra does not, with reasons"},
     ARG_LINE_END,
 };
 
@@ -306,6 +313,23 @@ static int inspect_model(const struct cmd_args *a, const struct model *m,
     return 0;
 }
 
+/* The table of architectures, not of a model. */
+static json_t *architectures_json_new(void)
+{
+    json_t *list = json_array();
+    struct model_architecture a;
+    json_int_t converted = 0;
+    for (size_t i = 0; model_architecture_at(i, &a); i++) {
+        converted += !a.why;
+        json_array_append_new(list, json_pack("{s:o,s:o,s:b,s:s*}", "name",
+                                              json_stringn(a.name, a.name_len), "libllama",
+                                              json_stringn(a.gguf, a.gguf_len), "converted",
+                                              a.why == NULL, "reason", a.why));
+    }
+    json_int_t all = (json_int_t)json_array_size(list);
+    return json_pack("{s:I,s:I,s:o}", "converted", converted, "all", all, "architectures", list);
+}
+
 static int inspect_run(struct cmd_context *c, const struct cmd_args *a, json_t **result,
                        struct err *e)
 {
@@ -313,6 +337,16 @@ static int inspect_run(struct cmd_context *c, const struct cmd_args *a, json_t *
     struct model *m = NULL;
     struct machines all = {0};
     int rc = -1;
+    if (cmd_flag(a, "architectures") && !cmd_given(a, "MODEL")) {
+        *result = architectures_json_new();
+        return 0;
+    }
+    if (cmd_flag(a, "architectures"))
+        return err_set(e, ERR_USAGE, "leave one of the two out",
+                       "--architectures lists all of them and takes no MODEL");
+    if (!cmd_given(a, "MODEL"))
+        return err_set(e, ERR_USAGE, "'sintra help inspect' shows how", "MODEL is missing: %s",
+                       ARG_HELP_MODEL);
     if (cmd_model_path(c, cmd_text(a, "MODEL"), &path, e) || model_open(&m, path, e) ||
         machines_make(&all, c, e))
         goto out;
@@ -333,8 +367,11 @@ const struct cmd cmd_inspect = {
         "importance matrix adds its name and changes some mixes. A mix fits when its file and the "
         "KV cache at --context leave a tenth of the free memory for buffers (a fifth of all "
         "memory on other machines). Tokens per second on other machines are predicted from their "
-        "memory bandwidth.",
-    .example = "sintra inspect sample\nsintra inspect ./Mistral-7B-v0.3 --context 8192",
+        "memory bandwidth. --architectures lists every architecture that llama.cpp 0.5.0 "
+        "converts: its name in config.json, its name in libllama, and for those that Sintra does "
+        "not convert the reason.",
+    .example = "sintra inspect sample\nsintra inspect ./Mistral-7B-v0.3 --context 8192\n"
+               "sintra inspect --architectures",
     .args = inspect_args,
     .run = inspect_run,
 };

@@ -20,10 +20,11 @@ extern const struct cmd cmd_optimize, cmd_plan, cmd_inspect, cmd_detect, cmd_pro
     {                                                                                              \
         .name = NULL                                                                               \
     }
+#define ARG_HELP_MODEL "Hugging Face folder, GGUF file, org/name of the hub, or 'sample'"
 #define ARG_LINE_MODEL_POSITION                                                                    \
     {                                                                                              \
         .name = "MODEL", .type = ARG_PATH, .positional = true, .required = true, .value = "MODEL", \
-        .help = "Hugging Face folder, GGUF file, org/name of the hub, or 'sample'"                 \
+        .help = ARG_HELP_MODEL                                                                     \
     }
 #define ARG_LINE_THREADS                                                                           \
     {                                                                                              \

@@ -82,7 +82,7 @@ int cmd_original_open(const struct cmd_context *c, const char *name, int threads
     struct model *m = NULL;
     int rc = -1;
     if (cmd_model_path(c, name, &path, e) || model_open(&m, path, e) ||
-        model_hash(m, c->progress, o->sha256, e))
+        model_check_generates(m, e) || model_hash(m, c->progress, o->sha256, e))
         goto out;
     o->context = model_desc(m)->n_ctx_train;
     o->vocabulary = model_desc(m)->n_vocab;

@@ -1,5 +1,6 @@
 /* Views of models, machines and files: inspect, detect, profiles, convert, quantize, calibrate,
  * eval, bench, version. Lists of columns and facts; a sentence where a table would not say it. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/buf.h"
@@ -82,8 +83,44 @@ static void view_mixes(struct paper *p, const json_t *r)
     json_decref(rows);
 }
 
+/* Those that are converted by name; the others under their reasons, which stand together. */
+static void view_architectures(struct paper *p, const json_t *r)
+{
+    static const struct view_column columns[] = {
+        {"architecture", "name", VIEW_TEXT, STYLE_NAME},
+        {"libllama", "libllama", VIEW_TEXT, STYLE_PLAIN},
+        {NULL, NULL, VIEW_TEXT, STYLE_PLAIN},
+    };
+    const json_t *all = json_object_get(r, "architectures");
+    json_t *rows = json_array();
+    const char *reason = "";
+    char title[64];
+    snprintf(title, sizeof title, "converted: %.0f of %.0f", view_real(r, "converted", 0),
+             view_real(r, "all", 0));
+    view_heading(p, title);
+    for (size_t i = 0; i < json_array_size(all); i++) {
+        json_t *row = json_array_get(all, i);
+        const char *why = view_str(row, "reason", "");
+        if (strcmp(why, reason) != 0) {
+            view_rows(p, rows, columns, 2);
+            json_array_clear(rows);
+            snprintf(title, sizeof title, "not converted");
+            view_heading(p, title);
+            paper_wrap(p, 2, why);
+        }
+        reason = why;
+        json_array_append(rows, row);
+    }
+    view_rows(p, rows, columns, 2);
+    json_decref(rows);
+}
+
 void view_inspect(struct paper *p, const json_t *r)
 {
+    if (json_object_get(r, "architectures")) {
+        view_architectures(p, r);
+        return;
+    }
     static const struct view_column roles[] = {
         {"role", "role", VIEW_TEXT, STYLE_PLAIN},
         {"tensors", "tensors", VIEW_INTEGER, STYLE_PLAIN},

@@ -27,6 +27,7 @@ static const char *const small_names[] = {
     "vocab.txt",
     "spiece.model",
     "sentencepiece.bpe.model",
+    "modules.json",
     "tokenizer.model.v3",
     "tekken.json",
     "chat_template.jinja",
@@ -88,8 +89,17 @@ static size_t count(const struct hub_repo *r, bool (*is)(const struct hub_file *
     return n;
 }
 
+/* "1_Pooling/config.json": how an embedding model makes one vector of many. */
+static bool is_pooling(const struct hub_file *f)
+{
+    const char *slash = strchr(f->path, '/');
+    return slash && ends(f->path, "_Pooling/config.json") && !strchr(slash + 1, '/');
+}
+
 static void want_small(struct hub_repo *r)
 {
+    for (size_t i = 0; i < r->n; i++)
+        r->files[i].wanted |= is_pooling(&r->files[i]);
     for (const char *const *name = small_names; *name; name++) {
         struct hub_file *f = hub_repo_find(r, *name);
         if (f)

@@ -4,6 +4,7 @@
 #include "model/config_int.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/banned.h"
@@ -15,7 +16,8 @@
     X(gemma3) X(phi2) X(phi3) X(gpt2) X(gptneox) X(starcoder) X(bloom) X(mpt) X(stablelm)          \
     X(falcon) X(starcoder2) X(cohere) X(cohere2) X(nemotron) X(olmo) X(olmo2) X(olmo3) X(olmoe)    \
     X(granite) X(granitemoe) X(minicpm) X(deepseek2) X(deepseek3) X(internlm2) X(exaone) X(glm4)   \
-    X(mamba) X(smollm3) X(arcee) X(seed_oss) X(exaone4) X(deepseek) X(glm4moe) X(openelm)
+    X(mamba) X(smollm3) X(arcee) X(seed_oss) X(exaone4) X(deepseek) X(glm4moe) X(openelm)          \
+    X(chatglm) X(glm) X(bert) X(distilbert) X(roberta) X(nomic)
 /* clang-format on */
 
 #define ARCH_DECLARE(name) extern const struct arch arch_##name;
@@ -69,6 +71,23 @@ const char *const *model_architectures(void)
     if (!names[0])
         split_names(names, text);
     return names;
+}
+
+bool model_architecture_at(size_t i, struct model_architecture *a)
+{
+    size_t n = 0;
+    while (model_architectures()[n])
+        n++;
+    if (i < n) {
+        const char *name = model_architectures()[i], *gguf = arch_find(name)->gguf_name;
+        *a = (struct model_architecture){name, strlen(name), gguf, strlen(gguf), NULL};
+        return true;
+    }
+    struct arch_unsupported u;
+    if (!arch_unsupported_at(i - n, &u))
+        return false;
+    *a = (struct model_architecture){u.name, u.name_len, u.gguf, u.gguf_len, u.why};
+    return true;
 }
 
 /* ---- metadata ---- */
@@ -177,6 +196,33 @@ static int set_sliding(struct gguf_kvs *k, const struct config *c, const struct 
     return 0;
 }
 
+/* Names of classes as config.json numbers them: {"0": "not relevant", "1": "relevant"}. */
+static int set_labels(struct gguf_kvs *k, const struct config *c, const struct arch_key *key,
+                      struct err *e)
+{
+    const json_t *labels = json_object_get(c->fields, key->from);
+    size_t n = json_object_size(labels);
+    if (n == 0)
+        return 0;
+    struct gguf_str *texts = xcalloc(n, sizeof *texts);
+    int failed = 0;
+    for (size_t i = 0; i < n && !failed; i++) {
+        char number[24];
+        snprintf(number, sizeof number, "%zu", i);
+        texts[i].data = json_opt_str(labels, number, NULL);
+        if (texts[i].data)
+            texts[i].len = strlen(texts[i].data);
+        else
+            failed = bad_value(c, key, "a text for each number from 0 on", e);
+    }
+    char *name = full_key(c, key->suffix);
+    if (!failed)
+        gguf_set_strs(k, name, texts, n);
+    xfree(name);
+    xfree(texts);
+    return failed;
+}
+
 static int set_key(struct gguf_kvs *k, const struct config *c, const struct arch_key *key,
                    struct err *e)
 {
@@ -189,6 +235,8 @@ static int set_key(struct gguf_kvs *k, const struct config *c, const struct arch
         return set_numbers(k, c, key, e);
     case KEY_SLIDING:
         return set_sliding(k, c, key, e);
+    case KEY_LABELS:
+        return set_labels(k, c, key, e);
     case KEY_ROPE:
         return rope_set(k, c, e);
     case KEY_TEXT: {

@@ -120,6 +120,7 @@ enum arch_key_type {
     KEY_TEXT,   /* `from` is the text */
     KEY_U32S,   /* one per block */
     KEY_ROPE,   /* rope.scaling.* and rope.freq_base */
+    KEY_LABELS, /* texts of an object with the keys "0", "1", ... */
     KEY_SLIDING /* a flag per block: does layer_types say "sliding_attention"? */
 };
 
@@ -181,6 +182,7 @@ struct arch {
     bool head_dim_derived;   /* head_dim counts as a field though config.json has none */
     bool ffn_derived;        /* intermediate_size left out or null is 4 × hidden */
     bool bare;               /* no attention at all */
+    bool encoder;            /* attends both ways: makes embeddings, generates nothing */
     bool by_layer;           /* heads and sizes may be lists of one number per block */
     uint32_t sliding_period; /* without layer_types every so manieth block sees everything */
     bool space_prefix_key;   /* add_prefix_space of tokenizer_config.json is written */
@@ -193,8 +195,14 @@ extern const struct arch_key arch_llama_keys[], arch_base_keys[];
 extern const struct arch_quirk arch_llama_quirks[];
 
 const struct arch *arch_find(const char *hf_name); /* NULL when unknown */
-/* Why an architecture that llama.cpp's converter knows has no table here; NULL when it does not
- * know it either. */
-const char *arch_reason(const char *hf_name);
+
+/* An architecture that llama.cpp's converter knows and that has no table here. */
+struct arch_unsupported {
+    const char *name, *gguf; /* parts of a longer text */
+    size_t name_len, gguf_len;
+    const char *why;
+};
+bool arch_unsupported_at(size_t i, struct arch_unsupported *u); /* false after the last */
+bool arch_unsupported_find(const char *hf_name, struct arch_unsupported *u);
 
 #endif

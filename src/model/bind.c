@@ -75,6 +75,14 @@ static char *plain_name(const struct arch *arch, const char *name)
     const char *at = strstr(name, wrap);
     char *plain =
         at ? xasprintf("%.*s%s", (int)(at - name), name, at + sizeof wrap - 1) : xstrdup(name);
+    size_t len = strlen(plain);
+    if (len > 6 && strcmp(plain + len - 6, ".gamma") == 0) { /* as BERT's first checkpoints */
+        char *old = plain;
+        plain = xasprintf("%.*s.weight", (int)len - 6, old);
+        xfree(old);
+    } else if (len > 5 && strcmp(plain + len - 5, ".beta") == 0) {
+        memcpy(plain + len - 4, "bias", 4);
+    }
     for (const char *s = arch->strip; s && *s; s += *s == '|') {
         size_t n = strcspn(s, "|");
         if (strncmp(plain, s, n) == 0) {

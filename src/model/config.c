@@ -103,13 +103,13 @@ static bool is_list(const struct config *c, const char *names)
 
 static int read_sizes(struct config *c, struct err *e)
 {
-    static const char ffn[] = "intermediate_size|n_inner|ffn_hidden_size|ffn_dim";
+    static const char ffn[] = "intermediate_size|n_inner|ffn_hidden_size|ffn_dim|hidden_dim";
     static const char heads[] = "num_attention_heads|n_head|n_heads";
     static const char context[] = "max_position_embeddings|n_positions|n_ctx|max_seq_len|"
                                   "seq_length|max_context_length|max_sequence_length";
     if (read_count(c, "vocab_size|padded_vocab_size", MODEL_VOCAB_MAX, 0, &c->vocab_size, e) ||
-        read_count(c, "hidden_size|n_embd|d_model|n_embed|model_dim", CONFIG_WIDE, 0, &c->hidden,
-                   e))
+        read_count(c, "hidden_size|n_embd|d_model|n_embed|model_dim|dim", CONFIG_WIDE, 0,
+                   &c->hidden, e))
         return -1;
     uint32_t derived = c->arch->bare ? 2 * c->hidden : c->arch->ffn_derived ? 4 * c->hidden : 0;
     if (is_list(c, ffn))
@@ -320,15 +320,17 @@ void config_release(struct config *c)
 
 static int unsupported(const char *where, const char *name, struct err *e)
 {
-    const char *reason = arch_reason(name);
+    struct arch_unsupported u;
     size_t n = 0;
     while (model_architectures()[n])
         n++;
-    if (reason)
+    if (arch_unsupported_find(name, &u))
         return err_set(e, ERR_UNSUPPORTED,
                        "convert it with convert_hf_to_gguf.py of llama.cpp and give the GGUF: any "
                        "GGUF can be quantized",
-                       "%s: architecture \"%.100s\" cannot be converted: %s", where, name, reason);
+                       "%s: architecture \"%.100s\" cannot be converted, though libllama runs it "
+                       "as \"%.*s\": %s",
+                       where, name, (int)u.gguf_len, u.gguf, u.why);
     return err_set(e, ERR_UNSUPPORTED,
                    "if another tool makes a GGUF of it, give that: any GGUF can be quantized",
                    "%s: architecture \"%.100s\" is neither among the %zu that can be converted "

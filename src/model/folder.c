@@ -50,6 +50,7 @@ static void describe(struct model *m, const struct config *c)
     d->head_dim = c->head_dim;
     if (c->arch->bare) /* no attention: nothing is cached, whatever the length */
         d->n_head = d->n_head_kv = d->head_dim = 0;
+    d->encoder = c->arch->encoder;
     d->tied = model_find(m, "output.weight") < 0;
 }
 

@@ -85,6 +85,9 @@ static void describe(struct model *m)
     d->bare_first_layer =
         first_is_zero(m, "attention.head_count") || first_is_zero(m, "attention.head_count_kv");
     d->n_vocab = vocab_size(m);
+    bool causal = true;
+    char *key = arena_printf(&m->arena, "%s.attention.causal", d->architecture);
+    d->encoder = gguf_get_bool(&m->kvs, key, &causal) && !causal;
     d->tied = model_find(m, "output.weight") < 0;
 }
 

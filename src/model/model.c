@@ -136,6 +136,19 @@ bool model_is_quantized(const struct model *m)
     return m->is_quantized;
 }
 
+int model_check_generates(const struct model *m, struct err *e)
+{
+    if (!m->desc.encoder)
+        return 0;
+    return err_set(
+        e, ERR_UNSUPPORTED,
+        "'convert', 'quantize' and 'inspect' work with it; compare embeddings to judge "
+        "a file",
+        "%s is an encoder (%s): it makes embeddings and no next token, so perplexity, KL "
+        "divergence and tokens per second cannot be measured",
+        m->path, m->desc.architecture);
+}
+
 const char *model_quantization(const struct model *m)
 {
     return m->quantization;
@@ -150,7 +163,8 @@ int model_find(const struct model *m, const char *name)
 uint64_t model_kv_bytes_per_token(const struct model_desc *d)
 {
     uint64_t heads, n;
-    if (!num_mul_u64(d->n_layer, d->n_head_kv, &heads) || !num_mul_u64(heads, d->head_dim, &n))
+    if (d->encoder || !num_mul_u64(d->n_layer, d->n_head_kv, &heads) ||
+        !num_mul_u64(heads, d->head_dim, &n))
         return 0;
     return n > UINT64_MAX / 4 ? 0 : n * 4; /* K and V, two bytes each */
 }

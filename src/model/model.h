@@ -53,7 +53,8 @@ struct model_desc {
     const char *architecture; /* GGUF general.architecture */
     const char *name;
     uint32_t n_layer, n_head, n_head_kv, n_expert, n_embd, n_ff, n_vocab, n_ctx_train, head_dim;
-    bool tied; /* no output.weight: the head is token_embd */
+    bool tied;    /* no output.weight: the head is token_embd */
+    bool encoder; /* attends both ways: makes embeddings, no logits and no KV cache */
     bool
         /* head counts are per layer and 0 in layer 0: for stock mixes no grouping */
         bare_first_layer;
@@ -86,6 +87,10 @@ const char *model_quantization(const struct model *m);
  * 2 GB; progress may be NULL. */
 int model_hash(struct model *m, const struct progress *p, char hex[static 65], struct err *e);
 
+/* An error that says so when the model makes embeddings and no logits, so that nothing of it can be
+ * measured. */
+int model_check_generates(const struct model *m, struct err *e);
+
 /* Index by GGUF name, or −1. */
 int model_find(const struct model *m, const char *name);
 /* Rows [row0, row0+rows) of tensor i as F32 into dst (rows × ne[0]). Rows run over all outer
@@ -108,5 +113,16 @@ uint64_t model_kv_bytes_per_token(const struct model_desc *d);
 /* Hugging Face architecture names this version converts, NULL-terminated ("LlamaForCausalLM",
  * ...). */
 const char *const *model_architectures(void);
+
+/* All that llama.cpp 0.5.0 converts: first those of model_architectures, then the others, each with
+ * the reason. Texts are static and not ended by NUL. */
+struct model_architecture {
+    const char *name; /* "LlamaForCausalLM" */
+    size_t name_len;
+    const char *gguf; /* "llama" */
+    size_t gguf_len;
+    const char *why; /* it is not converted; NULL: it is. Ended by NUL */
+};
+bool model_architecture_at(size_t i, struct model_architecture *a); /* false after the last */
 
 #endif

@@ -499,6 +499,8 @@ static int fill(struct vocab *v, struct err *e)
     if (set_kind(v, e) || vocab_set_special(v, e))
         return -1;
     vocab_set_piece_ids(v);
+    if (v->c->arch->encoder && v->kind == VOCAB_BYTE_LEVEL)
+        vocab_set_type_count(v);
     if (vocab_set_templates(v, e))
         return -1;
     vocab_set_normalizer(v);

@@ -72,6 +72,7 @@ int vocab_join_files(struct vocab *v, struct err *e);
 
 /* vocab_wordpiece.c: checks tokenizer.json and rewrites texts as libllama spells them. */
 int vocab_set_wordpiece(struct vocab *v, struct err *e);
+void vocab_set_type_count(struct vocab *v); /* of encoders */
 void vocab_set_normalizer(struct vocab *v);
 
 /* vocab_pre.c: tokenizer.ggml.pre of a byte-level tokenizer, found by the structure of its

@@ -237,6 +237,8 @@ static int set_charsmap_base64(struct vocab *v, const char *text, struct err *e)
 static void set_spaces(struct vocab *v, bool prefix, bool merge)
 {
     gguf_set_bool(&v->m->kvs, "tokenizer.ggml.add_space_prefix", prefix);
+    if (v->c->arch->encoder)
+        vocab_set_type_count(v);
     gguf_set_bool(&v->m->kvs, "tokenizer.ggml.remove_extra_whitespaces", merge);
 }
 

@@ -28,13 +28,18 @@ static int check_steps(const struct vocab *v, struct err *e)
                    odd ? odd : "handle_chinese_chars = false");
 }
 
+void vocab_set_type_count(struct vocab *v)
+{
+    json_int_t types = json_integer_value(json_object_get(v->c->fields, "type_vocab_size"));
+    gguf_set_u32(&v->m->kvs, "tokenizer.ggml.token_type_count",
+                 types > 0 && types < 65536 ? (uint32_t)types : 1);
+}
+
 int vocab_set_wordpiece(struct vocab *v, struct err *e)
 {
     if (check_steps(v, e))
         return -1;
-    json_int_t types = json_integer_value(json_object_get(v->model_config, "type_vocab_size"));
-    gguf_set_u32(&v->m->kvs, "tokenizer.ggml.token_type_count",
-                 types > 0 && types < 65536 ? (uint32_t)types : 1);
+    vocab_set_type_count(v);
     for (uint32_t i = 0; i < v->n; i++) {
         struct gguf_str *s = &v->texts[i];
         if (v->types[i] == TOKEN_CONTROL)

@@ -304,7 +304,7 @@ static int open_model(struct subject *m, const struct settings *s, struct err *e
         m->source_bytes = m->desc->parameters * 2;
         return 0;
     }
-    if (model_open(&m->model, s->model_path, e) != 0)
+    if (model_open(&m->model, s->model_path, e) != 0 || model_check_generates(m->model, e) != 0)
         return -1;
     m->desc = model_desc(m->model);
     m->source_bytes = model_source_bytes(m->model);

@@ -4,6 +4,7 @@ Configurations come from transformers' own classes where it has them (then what 
 is left out here too), otherwise they are written as the model's repository writes them. Names and shapes are
 those of the model's code; upstream's converter refuses wrong names, libllama wrong shapes."""
 import json
+import os
 
 import numpy as np
 
@@ -492,6 +493,120 @@ def openelm():
         model_type="openelm"), t, {**SPM, "plain": True})
 
 
+@case
+def glm():
+    """Upstream takes the length of context from hidden_size, and another epsilon than the model's."""
+    t = llama_like({**BIASES, "mlp.gate_up_proj.weight": (2 * F, H)}, ("mlp.gate_proj.weight", "mlp.up_proj.weight"))
+    return ("GlmForCausalLM", dict(SMALL, head_dim=HEAD, attention_bias=True, pad_token_id=1, eos_token_id=3), t,
+            {"any_order": True, "apart": ["chatglm.context_length", "chatglm.attention.layer_norm_rms_epsilon"]})
+
+
+@case
+def chatglm():
+    block = {"input_layernorm.weight": (H,), "post_attention_layernorm.weight": (H,),
+             **linear("self_attention.query_key_value", Q + 2 * KV, H), "self_attention.dense.weight": (H, Q),
+             "mlp.dense_h_to_4h.weight": (2 * F, H), "mlp.dense_4h_to_h.weight": (H, F)}
+    return ("ChatGLMModel", dict(hidden_size=H, ffn_hidden_size=F, num_layers=2, num_attention_heads=4,
+                                 multi_query_attention=True, multi_query_group_num=2, kv_channels=HEAD, seq_length=256,
+                                 layernorm_epsilon=1.5e-7, rope_ratio=500, rmsnorm=True, add_qkv_bias=True,
+                                 add_bias_linear=False, model_type="chatglm"),
+            {"transformer.embedding.word_embeddings.weight": ("vocab", H),
+             "transformer.encoder.final_layernorm.weight": (H,), "transformer.output_layer.weight": ("vocab", H),
+             "transformer.rotary_pos_emb.inv_freq": (8,), **layers("transformer.encoder.layers.", 2, block)},
+            {"plain": True, "any_order": True})
+
+
+# ---- encoders ------------------------------------------------------------------------------------
+
+BERT = dict(hidden_size=H, intermediate_size=F, num_hidden_layers=2, num_attention_heads=4)
+
+
+def bert_tensors(positions, types=2, prefix=""):
+    block = {**norm("attention.output.LayerNorm"), **norm("output.LayerNorm"),
+             **linear("attention.output.dense", H, Q), **linear("intermediate.dense", F, H),
+             **linear("output.dense", H, F)}
+    for x in ("query", "key", "value"):
+        block |= linear(f"attention.self.{x}", Q, H)
+    t = {"embeddings.word_embeddings.weight": ("vocab", H), "embeddings.position_embeddings.weight": (positions, H),
+         "embeddings.token_type_embeddings.weight": (types, H), **norm("embeddings.LayerNorm"),
+         **layers("encoder.layer.", 2, block), **linear("pooler.dense", H, H)}
+    return {prefix + n: s for n, s in t.items()}
+
+
+def pooling(**mode):
+    """As sentence-transformers writes it."""
+    return {"modules.json": [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+                             {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}],
+            "1_Pooling/config.json": {"word_embedding_dimension": H, **mode}}
+
+
+@case
+def bert():
+    return ("BertModel", dict(BERT, max_position_embeddings=128), bert_tensors(128),
+            {"tokenizer": "wordpiece", "config": "BertConfig", "dtype": "F32", "types": ["f16"],
+             "files": pooling(pooling_mode_cls_token=True, pooling_mode_mean_tokens=False)})
+
+
+@case
+def bert_masked():
+    """As the first checkpoints: a prefix, other names for norms, and the head that fills in words."""
+    t = {n.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): s
+         for n, s in bert_tensors(128, prefix="bert.").items()}
+    return ("BertForMaskedLM", dict(BERT, max_position_embeddings=128, hidden_act="gelu"),
+            {**t, "cls.predictions.bias": ("vocab",), **linear("cls.predictions.transform.dense", H, H)},
+            {"tokenizer": "wordpiece", "config": "BertConfig"})
+
+
+@case
+def distilbert():
+    block = {**norm("sa_layer_norm"), **norm("output_layer_norm"), **linear("ffn.lin1", F, H), **linear("ffn.lin2", H, F)}
+    for x in ("q", "k", "v", "out"):
+        block |= linear(f"attention.{x}_lin", H, H)
+    return ("DistilBertModel", dict(dim=H, hidden_dim=F, n_layers=2, n_heads=4, max_position_embeddings=128),
+            {"embeddings.word_embeddings.weight": ("vocab", H), "embeddings.position_embeddings.weight": (128, H),
+             **norm("embeddings.LayerNorm"), **layers("transformer.layer.", 2, block)},
+            {"tokenizer": "wordpiece", "config": "DistilBertConfig", "files": pooling(pooling_mode="mean")})
+
+
+@case
+def roberta():
+    return ("RobertaModel", dict(BERT, max_position_embeddings=130, type_vocab_size=1, pad_token_id=1),
+            bert_tensors(130, 1), {"tokenizer": "roberta", "config": "RobertaConfig",
+                                   "files": pooling(pooling_mode_mean_tokens=True)})
+
+
+# Upstream has the space from the model file alone, or from a default of the Python class.
+XLM = {"tokenizer": "unigram", "config": "XLMRobertaConfig", "apart": ["tokenizer.ggml.add_space_prefix"]}
+
+
+@case
+def xlm_roberta():
+    return ("XLMRobertaModel", dict(BERT, max_position_embeddings=130, type_vocab_size=1, pad_token_id=1),
+            bert_tensors(130, 1, "roberta."), XLM)
+
+
+@case
+def reranker():
+    return ("XLMRobertaForSequenceClassification",
+            dict(BERT, max_position_embeddings=130, type_vocab_size=1, pad_token_id=1, id2label={0: "LABEL_0"}),
+            {**bert_tensors(130, 1, "roberta."), **linear("classifier.dense", H, H), **linear("classifier.out_proj", 1, H)},
+            {**XLM, "mixes": False})  # the head's one row is a vector to us, a matrix to llama-quantize
+
+
+@case
+def nomic():
+    block = {"attn.Wqkv.weight": (3 * Q, H), "attn.out_proj.weight": (H, Q), **norm("norm1"), **norm("norm2"),
+             "mlp.fc11.weight": (F, H), "mlp.fc12.weight": (F, H), "mlp.fc2.weight": (H, F)}
+    return ("NomicBertModel", dict(
+        n_embd=H, n_head=4, n_inner=F, n_layer=2, n_positions=8192, max_trained_positions=2048, causal=False,
+        prenorm=False, qkv_proj_bias=False, mlp_fc1_bias=False, mlp_fc2_bias=False, rotary_emb_fraction=1.0,
+        rotary_emb_base=1000, rotary_emb_interleaved=False, rotary_emb_scale_base=None, activation_function="swiglu",
+        layer_norm_epsilon=1e-12, type_vocab_size=2, model_type="nomic_bert"),
+            {"embeddings.word_embeddings.weight": ("vocab", H), "embeddings.token_type_embeddings.weight": (2, H),
+             **norm("emb_ln"), **layers("encoder.layers.", 2, block)},
+            {"tokenizer": "wordpiece", "plain": True, "files": pooling(pooling_mode_mean_tokens=True)})
+
+
 # ---- folders -------------------------------------------------------------------------------------
 
 
@@ -527,10 +642,14 @@ def build(name, folder, tokenizers, save_weights, write_json):
 
         config = getattr(transformers, facts.get("config") or architecture.replace("ForCausalLM", "Config"))
         config(architectures=[architecture], **fields).save_pretrained(folder)
+    for file, value in facts.get("files", {}).items():
+        os.makedirs(os.path.dirname(f"{folder}/{file}"), exist_ok=True)
+        write_json(folder, file, value)
     rng = np.random.default_rng(len(name))
     weights = {n: numbers(s, n, rng, vocab) for n, s in tensors.items()}
     save_weights(folder, weights, facts.get("dtype", "BF16"), shards=facts.get("shards", 1))
-    return {"pre": "-" if kind != "bpe" else "gpt-2", "types": facts.get("types", ["bf16"]),
-            **{k: facts[k] for k in ("near", "runs", "any_order", "upstream_fails") if k in facts},
+    pre = {"bpe": "gpt-2", "wordpiece": "bert-bge", "roberta": "roberta-bpe"}
+    return {"pre": pre.get(kind, "-"), "types": facts.get("types", ["bf16"]),
+            **{k: facts[k] for k in ("near", "runs", "any_order", "upstream_fails", "mixes") if k in facts},
             # upstream is told a name of the pre-tokenizer, see convert_upstream.py
             "apart": ["tokenizer.ggml.pre", *facts.get("apart", ())]}

@@ -7,7 +7,11 @@ writes OUT.KIND for every kind (bf16, f16, ...), in one process, since the impor
 
     convert_upstream.py --list < LINES
 
-does so for every line "PRE FOLDER OUT KIND..." and prints for each "FOLDER ok" or "FOLDER REASON". PRE is the name to give a byte-level tokenizer ("-" leaves it to upstream): upstream recognises tokenizers
+does so for every line "PRE FOLDER OUT KIND..." and prints for each "FOLDER ok" or "FOLDER REASON";
+
+    convert_upstream.py --names
+
+prints all architectures that upstream converts. PRE is the name to give a byte-level tokenizer ("-" leaves it to upstream): upstream recognises tokenizers
 by a hash of known models, which a tokenizer trained for a test never has. torch comes from this Python, or
 from Debian's python3-torch (CPU only, 1.13), which lacks a few types that float models do not use.
 """
@@ -60,6 +64,21 @@ def convert_list(script):
         print(folder, reason, flush=True)
 
 
+def print_names():
+    """Each architecture that upstream converts, and its name in libllama ("-": it depends)."""
+    import logging
+
+    logging.disable(logging.CRITICAL)
+    import conversion
+    import gguf
+
+    conversion.load_all_models()
+    known = conversion.ModelBase._model_classes
+    for name in sorted({**conversion.TEXT_MODEL_MAP, **conversion.MMPROJ_MODEL_MAP}):
+        of = known[conversion.ModelType.TEXT].get(name)
+        print(name, gguf.MODEL_ARCH_NAMES.get(of.model_arch, "-") if of else "-")
+
+
 def main():
     peers = os.environ["SINTRA_PEERS"]
     with tempfile.TemporaryDirectory() as scratch:
@@ -67,7 +86,9 @@ def main():
         source = os.path.realpath(os.path.join(peers, "..", "src"))
         sys.path[0:0] = [source, os.path.join(source, "gguf-py")]
         script = os.path.join(source, "convert_hf_to_gguf.py")
-        if sys.argv[1] == "--list":
+        if sys.argv[1] == "--names":
+            print_names()
+        elif sys.argv[1] == "--list":
             convert_list(script)
         else:
             convert(script, sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:])

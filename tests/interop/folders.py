@@ -107,6 +107,73 @@ def sentencepiece(folder, vocab_size, keep_model, symbols=(), drop=(), legacy=Tr
     return len(fast)
 
 
+def wordpiece(folder, vocab_size, lowercase=True):
+    """BERT's tokenizer."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    t = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    t.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    t.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    t.decoder = decoders.WordPiece()
+    t.train_from_iterator(corpus(), trainers.WordPieceTrainer(vocab_size=vocab_size, special_tokens=special,
+                                                              show_progress=False))
+    t.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    t.save(f"{folder}/tokenizer.json")
+    write_json(folder, "tokenizer_config.json", {
+        "tokenizer_class": "BertTokenizer", "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]",
+        "pad_token": "[PAD]", "mask_token": "[MASK]", "do_lower_case": lowercase})
+    return t.get_vocab_size()
+
+
+def roberta(folder, vocab_size):
+    """GPT-2's splits with <s> and </s> around a text."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    t = Tokenizer(models.BPE())
+    t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    t.decoder = decoders.ByteLevel()
+    t.train_from_iterator(corpus(), trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False))
+    t.add_special_tokens([AddedToken(s, special=True, normalized=False) for s in special])
+    t.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=True, add_prefix_space=False)
+    t.save(f"{folder}/tokenizer.json")
+    write_json(folder, "tokenizer_config.json", {
+        "tokenizer_class": "RobertaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "cls_token": "<s>",
+        "sep_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>", "mask_token": "<mask>"})
+    return t.get_vocab_size()
+
+
+def unigram(folder, vocab_size):
+    """XLM-RoBERTa's: a SentencePiece Unigram, of which only tokenizer.json is left."""
+    import sentencepiece as spm
+    from transformers import XLMRobertaTokenizerFast
+
+    model = io.BytesIO()
+    spm.SentencePieceTrainer.train(
+        sentence_iterator=iter(corpus()), model_writer=model, vocab_size=vocab_size, model_type="unigram",
+        character_coverage=0.98, minloglevel=2)
+    path = f"{folder}/sentencepiece.bpe.model"
+    with open(path, "wb") as f:
+        f.write(model.getvalue())
+    fast = XLMRobertaTokenizerFast(path)
+    fast.save_pretrained(folder)
+    os.remove(path)
+    with open(f"{folder}/tokenizer.json", encoding="utf-8") as f:
+        doc = json.load(f)
+    # As the model's repository has them; upstream takes the map from just there.
+    doc["normalizer"] = next(n for n in doc["normalizer"]["normalizers"] if n["type"] == "Precompiled")
+    doc["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [
+        {"type": "WhitespaceSplit"}, {"type": "Metaspace", "replacement": "\u2581", "add_prefix_space": True}]}
+    write_json(folder, "tokenizer.json", doc)
+    with open(f"{folder}/tokenizer_config.json", encoding="utf-8") as f:
+        write_json(folder, "tokenizer_config.json", {**json.load(f), "clean_up_tokenization_spaces": True})
+    return len(fast)
+
+
 # ---- weights and configuration -------------------------------------------------------------------
 
 

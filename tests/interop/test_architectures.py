@@ -18,7 +18,8 @@ sys.path.insert(0, HERE)
 
 import test_convert as convert  # noqa: E402
 from architectures import CASES, build  # noqa: E402
-from folders import byte_level, fp8, save_weights, sentencepiece, write_json  # noqa: E402
+from folders import (byte_level, fp8, roberta, save_weights, sentencepiece, unigram, wordpiece,  # noqa: E402
+                     write_json)  # noqa: E402
 
 RUN = os.path.join(os.path.dirname(convert.TOKENIZE), "run_model")
 QUANTIZE = os.path.join(convert.PEERS, "llama-quantize")
@@ -27,11 +28,14 @@ SPECIAL = ["[gMASK]", "<|observation|>", "<|endoftext|>", "<|user|>", "<s>", "</
 
 def make_tokenizers(scratch):
     made = {}
-    for kind in ("bpe", "spm"):
+    for kind in ("bpe", "spm", "wordpiece", "roberta", "unigram"):
         os.mkdir(f"{scratch}/{kind}")
     n = byte_level(f"{scratch}/bpe", "gpt-2", 400 - len(SPECIAL), SPECIAL,
                    config={"bos_token": "<s>", "eos_token": "</s>", "tokenizer_class": "GPT2Tokenizer"})
     made["bpe"] = (f"{scratch}/bpe", n)
+    made["wordpiece"] = (f"{scratch}/wordpiece", wordpiece(f"{scratch}/wordpiece", 500))
+    made["roberta"] = (f"{scratch}/roberta", roberta(f"{scratch}/roberta", 500))
+    made["unigram"] = (f"{scratch}/unigram", unigram(f"{scratch}/unigram", 350))
     made["spm"] = (f"{scratch}/spm", sentencepiece(f"{scratch}/spm", 600, keep_model=True))
     return made
 
@@ -107,12 +111,31 @@ def mixes(folder, kind):
     return wrong
 
 
+def names():
+    """What upstream converts is all in `sintra inspect --architectures`, and nothing else is."""
+    p = convert.run([sys.executable, f"{HERE}/convert_upstream.py", "--names"])
+    if p.returncode:
+        return [f"upstream: {p.stderr.decode()[-300:]}"]
+    theirs = dict(line.split() for line in p.stdout.decode().splitlines())
+    theirs["NomicBertModel"] = "-"  # one of two, by config.json
+    q = convert.run([convert.SINTRA, "inspect", "--architectures", "--json"])
+    rows = json.loads(q.stdout)["architectures"]
+    ours = {r["name"]: r["libllama"] for r in rows}
+    wrong = [f"{n} is not listed" for n in sorted(set(theirs) - set(ours))]
+    wrong += [f"{n} is not upstream's" for n in sorted(set(ours) - set(theirs))]
+    wrong += [f"{n} is listed twice" for n in ours if sum(r["name"] == n for r in rows) > 1]
+    wrong += [f"{n}: ours {ours[n]}, theirs {theirs[n]}" for n in ours if theirs.get(n, "-") not in ("-", ours[n])]
+    wrong += [f"{r['name']} has no reason" for r in rows if not r["converted"] and not r.get("reason")]
+    return wrong
+
+
 def main():
     if not os.access(RUN, os.X_OK):
         convert.skip(f"{RUN} is not built")
     wanted, tally, jobs = sys.argv[1:] or list(CASES), [0, 0], {}
     with tempfile.TemporaryDirectory() as scratch:
-        tokenizers = make_tokenizers(scratch)
+        os.mkdir(f"{scratch}/tokenizers")
+        tokenizers = make_tokenizers(f"{scratch}/tokenizers")
         for name in wanted:
             folder = f"{scratch}/{name}"
             os.mkdir(folder)
@@ -123,6 +146,7 @@ def main():
             jobs["fp8"] = twin, facts
         told = upstream(jobs)
         if whole:
+            convert.report("all of upstream's architectures are listed", names(), tally)
             wrong = compare(folder, "bf16", facts, twin) if told["fp8"] == "ok" else [f"upstream: {told['fp8']}"]
             convert.report("fp8 as bf16", wrong or runs(folder, "bf16"), tally)
             del jobs["fp8"]
@@ -130,7 +154,7 @@ def main():
             for kind in facts["types"]:
                 wrong = compare(folder, kind, facts) if (told[name] == "ok") != bool(facts.get("upstream_fails")) else [f"upstream: {told[name]}"]
                 convert.report(f"{name} as {kind}", wrong, tally)
-                if not wrong and os.access(QUANTIZE, os.X_OK):
+                if not wrong and facts.get("mixes", True) and os.access(QUANTIZE, os.X_OK):
                     convert.report(f"{name} as stock mixes", mixes(folder, kind), tally)
                 if not wrong and facts.get("runs", True):
                     convert.report(f"{name} in libllama", runs(folder, kind), tally)

@@ -35,6 +35,38 @@ static void load_backends(void)
     }
 }
 
+/* One that attends both ways makes an embedding of each token, or one of the text. */
+static const char *encode(struct llama_model *m, struct llama_context *c)
+{
+    int32_t n = llama_vocab_n_tokens(llama_model_get_vocab(m));
+    llama_token tokens[TOKENS];
+    for (int i = 0; i < TOKENS; i++)
+        tokens[i] = (llama_token)(i * 7 + 3) % n;
+    if (llama_encode(c, llama_batch_get_one(tokens, TOKENS)) != 0)
+        return "libllama cannot encode";
+    enum llama_pooling_type pooling = llama_pooling_type(c);
+    const float *x = pooling == LLAMA_POOLING_TYPE_NONE ? llama_get_embeddings_ith(c, -1)
+                                                        : llama_get_embeddings_seq(c, 0);
+    int32_t width = pooling == LLAMA_POOLING_TYPE_RANK ? 1 : llama_model_n_embd(m);
+    bool differ = width == 1;
+    for (int32_t i = 0; x && i < width; i++) {
+        if (!isfinite(x[i]))
+            return "an element of the embedding is not finite";
+        differ |= x[i] != x[0];
+    }
+    return x && differ ? NULL : "there is no embedding, or all of it is the same";
+}
+
+static bool is_encoder(const struct llama_model *m)
+{
+    char arch[64], key[96], value[16];
+    if (llama_model_meta_val_str(m, "general.architecture", arch, sizeof(arch)) < 0)
+        return false;
+    snprintf(key, sizeof(key), "%s.attention.causal", arch);
+    return llama_model_meta_val_str(m, key, value, sizeof(value)) > 0 &&
+           strcmp(value, "false") == 0;
+}
+
 static const char *decode(struct llama_model *m, struct llama_context *c)
 {
     int32_t n = llama_vocab_n_tokens(llama_model_get_vocab(m));
@@ -61,10 +93,13 @@ static int run(const char *path)
     cp.n_ctx = 64;
     cp.n_threads = cp.n_threads_batch = 1;
     struct llama_model *m = llama_model_load_from_file(path, mp);
+    bool encoder = m && is_encoder(m);
+    cp.embeddings = encoder;
     struct llama_context *c = m ? llama_init_from_model(m, cp) : NULL;
-    const char *wrong = !m   ? "libllama cannot load it"
-                        : !c ? "libllama cannot make a context"
-                             : decode(m, c);
+    const char *wrong = !m        ? "libllama cannot load it"
+                        : !c      ? "libllama cannot make a context"
+                        : encoder ? encode(m, c)
+                                  : decode(m, c);
     printf("%s %s\n", path, wrong ? wrong : "ok");
     fflush(stdout);
     if (c)

@@ -252,10 +252,11 @@ static void test_architectures(void **state)
     hf_init(&h);
     h.architecture = "GrokForCausalLM"; /* llama.cpp has it */
     hf_write_all(&h);
-    hf_refused(&h, ERR_UNSUPPORTED, "GrokForCausalLM", "tables", "convert_hf_to_gguf.py");
-    h.architecture = "BertModel";
+    hf_refused(&h, ERR_UNSUPPORTED, "GrokForCausalLM", "\"grok\"", "table",
+               "convert_hf_to_gguf.py");
+    h.architecture = "NeoBERT";
     hf_write_config(&h);
-    hf_refused(&h, ERR_UNSUPPORTED, "BertModel", "encoder");
+    hf_refused(&h, ERR_UNSUPPORTED, "NeoBERT", "encoders");
     h.architecture = "Qwen3ForCausalL"; /* nobody has it */
     hf_write_config(&h);
     hf_refused(&h, ERR_UNSUPPORTED, "Qwen3ForCausalL\"", "neither", "docs/conversion.md");

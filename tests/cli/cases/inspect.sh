@@ -21,3 +21,7 @@ for type in BF16 Q8_0 Q4_K_M; do
     echo "$type:" $(grep -A40 "\"name\": \"$type\"" eight.json | sed -n '/fits_on/,/]/p' | sed '/]/q' | grep -E -o '"[a-z0-9-]+"' | grep -v this)
 done
 sintra inspect eight | grep -E '^  Q4_K_M .* jetson-nano-4gb' | wc -l
+# What upstream converts and we do not, with reasons.
+sintra inspect --architectures | sed -n '2,5p'
+sintra inspect --architectures | sed -n '/^not converted/,$p' | grep -A2 '^not converted' | head -12
+sintra inspect --architectures --json | grep -A3 '"JambaForCausalLM"'

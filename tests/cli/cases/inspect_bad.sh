@@ -6,6 +6,7 @@ try() {
     echo "exit $code" >&2
 }
 try inspect
+try inspect --architectures sample
 try inspect nowhere
 try inspect someone/some-model
 mkdir empty
@@ -20,8 +21,8 @@ head -c 100000 cut/model.safetensors >cut/short && mv cut/short cut/model.safete
 try inspect cut
 cp -r "$SINTRA_ROOT/models/sample" other
 chmod -R u+w other
-sed -i 's/LlamaForCausalLM/BertModel/' other/config.json
+sed -i 's/LlamaForCausalLM/JambaForCausalLM/' other/config.json
 try inspect other
-sed 's/"num_hidden_layers": 8/"num_hidden_layers": 9/; s/BertModel/LlamaForCausalLM/' other/config.json >c
+sed 's/"num_hidden_layers": 8/"num_hidden_layers": 9/; s/JambaForCausalLM/LlamaForCausalLM/' other/config.json >c
 mv c other/config.json
 try inspect other

@@ -5,6 +5,10 @@ hub_model acme/tiny-story-7M
 mkdir hub/acme/tiny-story-7M/onnx
 echo x >hub/acme/tiny-story-7M/onnx/model.onnx
 echo x >hub/acme/tiny-story-7M/pytorch_model.bin
+hub_model acme/embedder
+mkdir hub/acme/embedder/1_Pooling hub/acme/embedder/2_Dense
+echo '[]' >hub/acme/embedder/modules.json
+echo '{}' | tee hub/acme/embedder/1_Pooling/config.json >hub/acme/embedder/2_Dense/config.json
 hub_start
 sintra pull acme/tiny-story-7M
 echo "-- what was asked"
@@ -35,6 +39,10 @@ cp -r "$SINTRA_ROOT/models/sample" acme/tiny-story-7M
 sintra inspect acme/tiny-story-7M --json | grep -m1 '"name"'
 rm -rf acme
 hub_requests
+echo "-- how an embedding model pools"
+sintra pull acme/embedder --json >e.json
+(cd "$cache/models--acme--embedder/snapshots" && find . -path '*ool*' -type l -printf '%f %l\n' && find . -name modules.json -printf '%f\n')
+ls "$cache"/models--acme--embedder/snapshots/*/1_Pooling/config.json | wc -l
 hub_stop
 echo "-- offline"
 HF_HUB_OFFLINE=1 sintra pull acme/tiny-story-7M
