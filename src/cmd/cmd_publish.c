@@ -5,7 +5,6 @@
  */
 #include <string.h>
 
-#include "base/buf.h"
 #include "base/fs.h"
 #include "base/hash.h"
 #include "base/mem.h"
@@ -15,7 +14,7 @@
 
 #include "base/banned.h"
 
-enum { REPORT_BYTES_MAX = 64 << 20, SUMS_BYTES_MAX = 1 << 20 };
+enum { REPORT_BYTES_MAX = 64 << 20, SMALL_BYTES_MAX = 4 << 20 };
 
 static const struct arg_spec publish_args[] = {
     {.name = "DIR",
@@ -45,23 +44,11 @@ static const struct arg_spec publish_args[] = {
     ARG_LINE_END,
 };
 
-/* ".../models--ORG--NAME/snapshots/..." → "ORG/NAME"; NULL when the model is not of the cache.
- * xfree. */
-static char *cached_name(const char *path)
-{
-    static const char before[] = "/models--";
-    const char *begin = strstr(path, before), *end = begin ? strstr(begin, "/snapshots/") : NULL;
-    begin = begin ? begin + sizeof(before) - 1 : NULL;
-    const char *dashes = begin && end ? strstr(begin, "--") : NULL;
-    if (!dashes || dashes >= end)
-        return NULL;
-    return xasprintf("%.*s/%.*s", (int)(dashes - begin), begin, (int)(end - dashes - 2),
-                     dashes + 2);
-}
-
-/* What is made of a folder with a report, and not as it lies there; NULL where there is nothing. */
+/* What is made for the repository: the card, the report, and the checksums that name them. */
 struct made {
     char *card, *report, *sums;
+    struct hub_made files[3];
+    size_t n;
 };
 
 static void made_release(struct made *m)
@@ -71,36 +58,79 @@ static void made_release(struct made *m)
     xfree(m->sums);
 }
 
-/* SHA256SUMS with the hash of the report as it is published; NULL where the folder has none. */
-static int sums_make(const char *folder, const char *report, char **sums, struct err *e)
+/* The text of a small file of the folder; NULL when there is none. */
+static int read_small(const char *folder, const char *name, char **text, struct err *e)
 {
-    static const char name[] = "  report.json";
-    char *path = fs_join(folder, "SHA256SUMS"), *text = NULL, hex[HASH_HEX_MAX];
-    size_t n = 0;
-    int rc = fs_exists(path) ? fs_read_all(path, SUMS_BYTES_MAX, &text, &n, e) : 0;
-    struct buf b;
-    buf_init(&b, SUMS_BYTES_MAX * 2);
-    hash_sha256_text(report, strlen(report), hex);
-    for (const char *line = text; rc == 0 && line && *line;) {
-        size_t length = strcspn(line, "\n"), all = HASH_HEX_MAX - 1 + sizeof(name) - 1;
-        bool own = length == all && memcmp(line + HASH_HEX_MAX - 1, name, sizeof(name) - 1) == 0;
-        buf_addf(&b, "%.*s", (int)(own ? 0 : length), line);
-        buf_addf(&b, "%s%s\n", own ? hex : "", own ? name : "");
-        line += length + (line[length] == '\n');
-    }
-    if (rc == 0 && text)
-        *sums = xstrdup(buf_str(&b));
-    buf_release(&b);
-    xfree(text);
+    char *path = fs_join(folder, name);
+    size_t n;
+    *text = NULL;
+    int rc = fs_exists(path) ? fs_read_all(path, SMALL_BYTES_MAX, text, &n, e) : 0;
     xfree(path);
     return rc;
 }
 
-/* Card, report and sums for a folder with a report. */
+/* Puts the sum of a text into SHA256SUMS, when that names the file; true when it did. */
+static bool set_sum(char *sums, const char *file, const char *text)
+{
+    char hex[HASH_HEX_MAX], *tail = xasprintf("  %s\n", file);
+    char *line = strstr(sums, tail);
+    xfree(tail);
+    if (!line || line - sums < HASH_HEX_MAX - 1)
+        return false;
+    hash_sha256_text(text, strlen(text), hex);
+    memcpy(line - (HASH_HEX_MAX - 1), hex, HASH_HEX_MAX - 1);
+    return true;
+}
+
+/* SHA256SUMS with the sums of what is made. */
+static int make_sums(struct made *m, const char *folder, struct err *e)
+{
+    bool changed = false;
+    if (read_small(folder, "SHA256SUMS", &m->sums, e))
+        return -1;
+    for (size_t i = 0; m->sums && i < m->n; i++)
+        changed |= set_sum(m->sums, m->files[i].path, m->files[i].text);
+    if (changed)
+        m->files[m->n++] = (struct hub_made){"SHA256SUMS", m->sums};
+    return 0;
+}
+
+/* A card that is not the one optimize wrote is its owner's: it stays. */
+static int replace_card(struct made *m, const json_t *report, const char *folder, const char *base,
+                        struct err *e)
+{
+    char *there = NULL, *written = run_card_markdown(report, NULL);
+    int rc = read_small(folder, "README.md", &there, e);
+    bool same = there && strcmp(there, written) == 0;
+    xfree(written);
+    if (rc == 0 && there && !same) {
+        xfree(there);
+        return base ? err_set(e, ERR_USAGE, "state base_model in its front matter instead",
+                              "%s/README.md is a card of your own, which --base-model does not "
+                              "change",
+                              folder)
+                    : 0;
+    }
+    if (rc == 0 && (!there || strcmp(there, m->card) != 0))
+        m->files[m->n++] = (struct hub_made){"README.md", m->card};
+    xfree(there);
+    return rc;
+}
+
+/* The report without the paths of this machine. */
+static void replace_report(struct made *m, const json_t *report, const char *base)
+{
+    json_t *shown = run_report_public_new(report, base);
+    m->report = json_text(shown, true);
+    m->files[m->n++] = (struct hub_made){"report.json", m->report};
+    json_decref(shown);
+}
+
+/* Card and report for a folder with a report. */
 static int texts_make(const struct cmd_args *a, struct made *m, struct err *e)
 {
     const char *base = cmd_text(a, "base-model"), *folder = cmd_text(a, "DIR");
-    char *path = fs_join(folder, "report.json"), *found = NULL;
+    char *path = fs_join(folder, "report.json");
     json_t *report = NULL;
     struct hub_ref ref;
     int rc = base ? hub_ref_parse(&ref, base, e) : 0;
@@ -109,32 +139,13 @@ static int texts_make(const struct cmd_args *a, struct made *m, struct err *e)
         rc = report ? 0 : -1;
     }
     if (report) {
-        found = cached_name(json_opt_str(json_object_get(report, "model"), "path", ""));
-        const char *original = base ? ref.repo : found;
-        json_t *public = run_report_public_new(report, original);
-        m->card = run_card_markdown(public, original);
-        m->report = json_text(public, true);
-        json_decref(public);
-        rc = sums_make(folder, m->report, &m->sums, e);
+        m->card = run_card_markdown(report, base ? ref.repo : NULL);
+        replace_report(m, report, base ? ref.repo : NULL);
+        rc = replace_card(m, report, folder, base, e) || make_sums(m, folder, e) ? -1 : 0;
     }
     json_decref(report);
-    xfree(found);
     xfree(path);
     return rc;
-}
-
-static int plan_make(const struct cmd_args *a, const struct made *m, struct hub_plan *p,
-                     struct err *e)
-{
-    if (hub_plan_make(p, cmd_text(a, "DIR"), e))
-        return -1;
-    if (m->report)
-        hub_plan_text(p, "report.json", m->report);
-    if (m->sums)
-        hub_plan_text(p, "SHA256SUMS", m->sums);
-    if (m->card && !hub_plan_has(p, "README.md"))
-        hub_plan_text(p, "README.md", m->card);
-    return 0;
 }
 
 static json_t *plan_json_new(const struct hub_ref *ref, const struct hub_plan *p)
@@ -182,7 +193,10 @@ static int publish_run(struct cmd_context *c, const struct cmd_args *a, json_t *
     json_t *doc = NULL;
     int rc = hub_ref_parse(&ref, cmd_text(a, "MODEL"), e);
     if (rc == 0)
-        rc = texts_make(a, &made, e) || plan_make(a, &made, &plan, e) ? -1 : 0;
+        rc = texts_make(a, &made, e) ||
+                     hub_plan_make(&plan, cmd_text(a, "DIR"), made.files, made.n, e)
+                 ? -1
+                 : 0;
     if (rc == 0) {
         doc = plan_json_new(&ref, &plan);
         rc = cmd_flag(a, "yes") ? send(c, a, &ref, &plan, doc, e) : 0;
@@ -202,11 +216,11 @@ const struct cmd cmd_publish = {
     .description =
         "Sends the files of a folder as one commit to org/name, which is made when it does not "
         "exist. A folder that optimize wrote gets a model card from its report, README.md with "
-        "base model, measured table and how to run it, unless it has a README.md; of the paths "
-        "that its report names only the last part is published. Without --yes nothing is sent: "
-        "the list of files is shown. Needs a token that may write ('sintra hf "
-        "login'). Hidden files are left out. An interrupted upload goes on with the files that "
-        "have not arrived.",
+        "base model, measured table and how to run it; one that was edited stays as it is. "
+        "Of the paths that the report names only the last part is published. Without --yes nothing "
+        "is sent: the list of files is shown. Needs a token that may write "
+        "('sintra hf login'). Hidden files are left out. An interrupted upload goes on with the "
+        "files that have not arrived.",
     .example = "sintra publish ./result me/TinyLlama-1.1B-4.5bpw-GGUF\n"
                "sintra publish ./result me/TinyLlama-1.1B-4.5bpw-GGUF --private --yes",
     .args = publish_args,

@@ -11,6 +11,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "cmd/cmd_int.h"
+#include "run/run.h"
 
 #include "base/banned.h"
 
@@ -53,6 +54,10 @@ static const struct arg_spec quantize_args[] = {
      .value = "TYPE",
      .help = "type of the token embedding"},
     {.name = "allow-requantize", .type = ARG_FLAG, .help = "also encode what is quantized already"},
+    {.name = "card",
+     .type = ARG_PATH,
+     .value = "FILE",
+     .help = "also write a model card for the hub (README.md)"},
     {.name = "dry-run", .type = ARG_FLAG, .help = "print types and exact size, write nothing"},
     ARG_LINE_THREADS,
     ARG_LINE_END,
@@ -243,6 +248,63 @@ static json_t *result_new(const struct work *w, const struct cmd_args *a, uint64
     return o;
 }
 
+/* Where the card will go, before anything that takes time. */
+static int check_card(const struct cmd_args *a, struct err *e)
+{
+    const char *path = cmd_text(a, "card");
+    if (!path || cmd_flag(a, "dry-run"))
+        return 0;
+    const char *name = fs_basename(path);
+    char *folder = name == path ? xstrdup(".") : xstrndup(path, (size_t)(name - path));
+    int rc = 0;
+    if (fs_is_dir(path) || !*name)
+        rc = err_set(e, ERR_USAGE, "for example --card README.md", "--card: %s is a folder", path);
+    else if (!fs_is_dir(folder))
+        rc = err_set(e, ERR_MISSING, NULL, "--card: there is no folder %s", folder);
+    xfree(folder);
+    return rc;
+}
+
+/* What was asked for beside the type or the recipe, as it was typed. */
+static json_t *options_json_new(const struct cmd_args *a)
+{
+    static const char *const names[] = {"tensor-type", "output-type", "embedding-type"};
+    json_t *list = json_array();
+    if (cmd_flag(a, "pure"))
+        json_array_append_new(list, json_string("--pure"));
+    for (size_t k = 0; k < sizeof(names) / sizeof(names[0]); k++) {
+        for (int i = 0; i < cmd_count(a, names[k]); i++) {
+            char *text = xasprintf("--%s %s", names[k], cmd_text_at(a, names[k], i));
+            json_array_append_new(list, json_string(text));
+            xfree(text);
+        }
+    }
+    return list;
+}
+
+/* The card says what the result says, and of which model by which recipe. */
+static int write_card(const struct work *w, const struct cmd_args *a, json_t *result, struct err *e)
+{
+    const char *path = cmd_text(a, "card");
+    if (!path)
+        return 0;
+    json_t *doc = json_copy(result), *model = cmd_model_json_new(w->model);
+    json_object_set_new(model, "encoder", json_boolean(model_desc(w->model)->encoder));
+    json_object_set_new(doc, "model", model);
+    json_t *recipe = recipe_json_new(&w->recipe);
+    if (w->have_imatrix)
+        json_object_set_new(recipe, "importance", json_string(w->imatrix.sha256));
+    json_object_set_new(doc, "recipe", recipe);
+    json_object_set_new(doc, "options", options_json_new(a));
+    char *card = run_card_of_file(doc);
+    int rc = fs_write_all(path, card, strlen(card), e);
+    if (rc == 0)
+        json_object_set_new(result, "card", json_string(path));
+    xfree(card);
+    json_decref(doc);
+    return rc;
+}
+
 static int plan_and_bake(struct work *w, struct cmd_context *c, const struct cmd_args *a,
                          json_t **result, struct err *e)
 {
@@ -274,6 +336,11 @@ static int plan_and_bake(struct work *w, struct cmd_context *c, const struct cmd
         return -1;
     *result = result_new(w, a, done.bytes);
     json_object_set_new(*result, "sha256", json_string(done.sha256));
+    if (write_card(w, a, *result, e)) {
+        json_decref(*result);
+        *result = NULL;
+        return -1;
+    }
     json_object_set_new(*result, "seconds", json_real_new(done.seconds));
     return 0;
 }
@@ -289,7 +356,7 @@ static int quantize_run(struct cmd_context *c, const struct cmd_args *a, json_t 
                 "--output FILE is missing: the GGUF file to write");
         goto out;
     }
-    if (read_recipe(&w, a, e) || read_options(&w, a, e) ||
+    if (check_card(a, e) || read_recipe(&w, a, e) || read_options(&w, a, e) ||
         cmd_model_path(c, cmd_text(a, "MODEL"), &path, e) || read_imatrix(&w, a, e) ||
         read_factors(&w, c, a, e) || model_open(&w.model, path, e))
         goto out;
@@ -310,7 +377,11 @@ const struct cmd cmd_quantize = {
         "\n\n"
         "PATTERN of --tensor-type is a regular expression searched in the tensor's name. A type "
         "that does not fit the length of a tensor's rows falls back to a neighbour, and the result "
-        "says so. Encoding what is quantized already loses quality twice.",
+        "says so. Encoding what is quantized already loses quality twice."
+        "\n\n"
+        "--card writes what the hub shows of a model: license and base model as the original "
+        "states them, the types, the recipe, how to run the file. Nothing in it names a folder "
+        "of this machine. It takes the place of FILE if there is one.",
     .example = "sintra quantize ./TinyLlama-1.1B -o tiny.gguf --type Q4_K_M\n"
                "sintra quantize sample -o s.gguf --type q4_k_s --imatrix sample.imatrix\n"
                "sintra quantize sample --dry-run --type Q4_K --tensor-type ffn_down=Q6_K\n"

@@ -80,12 +80,13 @@ struct hub_plan {
     size_t n, capacity;
     uint64_t bytes;
 };
-/* The files of a folder, hidden ones left out. */
-int hub_plan_make(struct hub_plan *p, const char *folder, struct err *e);
-bool hub_plan_has(const struct hub_plan *p, const char *path);
-/* A file that is made for the hub: a further one, or in place of the folder's. `text` must outlive
- * the plan. */
-void hub_plan_text(struct hub_plan *p, const char *path, const char *text);
+/* A file that only the repository gets, in place of one of the folder with its name. */
+struct hub_made {
+    const char *path, *text; /* outlive the plan */
+};
+/* The files of a folder, hidden ones left out, and those that were made. */
+int hub_plan_make(struct hub_plan *p, const char *folder, const struct hub_made *made,
+                  size_t n_made, struct err *e);
 void hub_plan_release(struct hub_plan *p);
 struct hub_publish {
     const struct hub_ref *ref; /* the branch is its revision */

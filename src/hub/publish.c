@@ -95,41 +95,32 @@ static int add_folder(struct hub_plan *p, const char *root, const char *inside, 
     return rc;
 }
 
-static struct hub_upload *find_upload(const struct hub_plan *p, const char *path)
+/* Its text takes the place of the folder's file, if that has one of the name. */
+static void add_made(struct hub_plan *p, const struct hub_made *made)
 {
-    for (size_t i = 0; i < p->n; i++)
-        if (strcmp(p->files[i].path, path) == 0)
-            return &p->files[i];
-    return NULL;
-}
-
-bool hub_plan_has(const struct hub_plan *p, const char *path)
-{
-    return find_upload(p, path) != NULL;
-}
-
-void hub_plan_text(struct hub_plan *p, const char *path, const char *text)
-{
-    struct hub_upload *f = find_upload(p, path);
-    uint64_t bytes = strlen(text);
-    if (!f) {
-        add_upload(p, path, NULL, text, bytes);
-        return;
+    for (size_t i = 0; i < p->n; i++) {
+        struct hub_upload *f = &p->files[i];
+        if (strcmp(f->path, made->path) != 0)
+            continue;
+        p->bytes -= f->bytes;
+        xfree(f->path);
+        xfree(f->source);
+        memmove(f, f + 1, (p->n - i - 1) * sizeof(*f));
+        p->n--;
+        break;
     }
-    p->bytes += bytes - f->bytes;
-    xfree(f->source);
-    f->source = NULL;
-    f->text = text;
-    f->bytes = bytes;
-    f->large = false;
+    add_upload(p, made->path, NULL, made->text, strlen(made->text));
 }
 
-int hub_plan_make(struct hub_plan *p, const char *folder, struct err *e)
+int hub_plan_make(struct hub_plan *p, const char *folder, const struct hub_made *made,
+                  size_t n_made, struct err *e)
 {
     *p = (struct hub_plan){0};
     int rc = fs_is_dir(folder) ? add_folder(p, folder, "", 0, e)
                                : err_set(e, ERR_MISSING, "give the folder that optimize wrote",
                                          "%s is no folder", folder);
+    for (size_t i = 0; rc == 0 && i < n_made; i++)
+        add_made(p, &made[i]);
     if (rc == 0 && p->n == 0)
         rc = err_set(e, ERR_INPUT, NULL, "%s is empty", folder);
     if (rc)

@@ -20,7 +20,7 @@ static const struct reason reasons[] = {
      "JambaForCausalLM:jamba|KimiK3ForConditionalGeneration:kimi-k3|"
      "KimiLinearForCausalLM:kimi-linear|KimiLinearModel:kimi-linear|Lfm2BidirectionalModel:lfm2|"
      "LFM2ForCausalLM:lfm2|Lfm2ForCausalLM:lfm2|Lfm2Model:lfm2|Lfm2MoeForCausalLM:lfm2moe|"
-     "Mamba2ForCausalLM:mamba2|MambaLMHeadModel:mamba|MiniMaxM1ForCausalLM:minimax-01|"
+     "MambaLMHeadModel:mamba|MiniMaxM1ForCausalLM:minimax-01|"
      "MiniMaxText01ForCausalLM:minimax-01|NemotronHForCausalLM:nemotron_h|"
      "NemotronHPuzzleForCausalLM:nemotron_h_moe|PLaMo2ForCausalLM:plamo2|"
      "Plamo2ForCausalLM:plamo2|Qwen3_5ForCausalLM:qwen35|Qwen3_5MoeForCausalLM:qwen35moe|"

@@ -27,8 +27,8 @@ enum { REPORT_BYTES_MAX = 64 << 20, COPY_BYTES = 1 << 20 };
 
 static bool is_own_file(const char *name, const json_t *report)
 {
-    static const char *const fixed[] = {"report.json", "report.md",    "report.html",
-                                        "recipe.json", "imatrix.gguf", "SHA256SUMS"};
+    static const char *const fixed[] = {"report.json", "report.md",    "report.html", "recipe.json",
+                                        "README.md",   "imatrix.gguf", "SHA256SUMS"};
     for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++)
         if (strcmp(fixed[i], name) == 0)
             return true;
@@ -358,6 +358,15 @@ static int write_front(const char *folder, const json_t *report, struct err *e)
     return rc;
 }
 
+/* What the hub shows of a repository, should the folder become one. */
+static int write_card(const char *folder, const json_t *report, struct err *e)
+{
+    char *card = run_card_markdown(report, NULL);
+    int rc = write_text(folder, "README.md", card, e);
+    xfree(card);
+    return rc;
+}
+
 static int write_documents(struct run *r, const struct outcome *o, const char *folder,
                            json_t **report, struct err *e)
 {
@@ -378,6 +387,8 @@ static int write_documents(struct run *r, const struct outcome *o, const char *f
         rc = write_text(folder, "report.html", page, e);
     if (rc == 0)
         rc = write_front(folder, *report, e);
+    if (rc == 0)
+        rc = write_card(folder, *report, e);
     if (rc == 0)
         rc = write_sums(folder, *report, o, e);
     xfree(markdown);

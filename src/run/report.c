@@ -19,6 +19,19 @@ static void set_bytes(json_t *o, const char *key, uint64_t bytes)
     json_object_set_new(o, key, json_integer((json_int_t)(bytes > INT64_MAX ? INT64_MAX : bytes)));
 }
 
+/* As the original's card states it. */
+static void report_license(json_t *o, const struct gguf_kvs *k)
+{
+    static const char *const keys[][2] = {{"general.license", "license"},
+                                          {"general.license.name", "license_name"},
+                                          {"general.license.link", "license_link"}};
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        const char *value = gguf_get_str(k, keys[i][0]);
+        if (value)
+            json_object_set_new(o, keys[i][1], json_string(value));
+    }
+}
+
 json_t *report_model_json_new(const struct subject *m)
 {
     json_t *o = json_object();
@@ -28,8 +41,10 @@ json_t *report_model_json_new(const struct subject *m)
     json_object_set_new(o, "architecture", json_string(m->desc->architecture));
     set_bytes(o, "parameters", m->desc->parameters);
     set_bytes(o, "bytes", m->source_bytes);
-    if (m->model)
+    if (m->model) {
         json_object_set_new(o, "path", json_string(model_path(m->model)));
+        report_license(o, model_kvs(m->model));
+    }
     return o;
 }
 

@@ -62,10 +62,14 @@ char *run_report_markdown(const json_t *report);
 /* report.html text: one page without scripts and without anything to fetch (xfree). */
 char *run_report_html(const json_t *report);
 /* The model card (README.md with YAML front matter) from a report document; base_model is the
- * original's name on the hub, or NULL. xfree. */
+ * original's name on the hub, NULL: as the hub's cache has it, if the model is of there. xfree. */
 char *run_card_markdown(const json_t *report, const char *base_model);
-/* The report as others may see it: of paths on this machine only the last name is left; the
- * original is `base_model` where that is known. New reference. */
+/* The report as others may see it: without notes, which may name files; of paths only the last part
+ * is left, and the original is called by its name on the hub where that is known (base_model as
+ * above). New reference. */
 json_t *run_report_public_new(const json_t *report, const char *base_model);
+/* The same for one file that nothing was measured of, from the result of `quantize` with "model"
+ * and "recipe". xfree. */
+char *run_card_of_file(const json_t *file);
 
 #endif

@@ -426,6 +426,20 @@ def mamba():
 
 
 @case
+def mamba2():
+    inner, heads, conv = 2 * H, 8, 2 * H + 2 * 2 * 16
+    block = {"norm.weight": (H,), "mixer.in_proj.weight": (inner + conv + heads, H), "mixer.conv1d.weight": (conv, 1, 4),
+             "mixer.conv1d.bias": (conv,), "mixer.dt_bias": (heads,), "mixer.A_log": (heads,), "mixer.D": (heads,),
+             "mixer.norm.weight": (inner,), "mixer.out_proj.weight": (H, inner)}
+    return ("Mamba2ForCausalLM", dict(hidden_size=H, num_hidden_layers=2, state_size=16, conv_kernel=4, expand=2,
+                                      n_groups=2, num_heads=heads, head_dim=16, layer_norm_epsilon=1e-5, hidden_act="silu",
+                                      tie_word_embeddings=False, model_type="mamba2"),
+            {"backbone.embeddings.weight": ("vocab", H), "backbone.norm_f.weight": (H,), "lm_head.weight": ("vocab", H),
+             **layers("backbone.layers.", 2, block)},
+            {"plain": True, "near": ["blk.0.ssm_a", "blk.1.ssm_a"]})
+
+
+@case
 def smollm3():
     return "SmolLM3ForCausalLM", dict(SMALL, num_hidden_layers=4, pad_token_id=1), llama_like(n=4, head=False), {}
 

@@ -6,3 +6,7 @@ sed '/^run  /,/^sha256/d' out
 grep -q 'held-out windows' report.txt && echo "the report names the held-out windows"
 sed -n '1,2p' err
 ls small
+echo "-- the card: what the original's card says, nothing of this machine"
+sed -n '1,/^#/p' small/README.md
+grep -e "$PWD" -e "$HOME" -e "$SINTRA_ROOT" small/README.md || echo "no path of this machine"
+(cd small && sha256sum -c SHA256SUMS | grep README)

@@ -37,12 +37,22 @@ head -n 9 hub/ada/tiny-GGUF/report.json
 grep -r -l -e secret -e /x/hub hub/ada/tiny-GGUF
 (cd hub/ada/tiny-GGUF && sha256sum -c SHA256SUMS 2>/dev/null)
 cat hub/ada/tiny-GGUF/README.md
+echo "-- a card that optimize wrote takes another base model, and the checksums know it"
+cp hub/ada/tiny-GGUF/README.md result/README.md
+(cd result && sha256sum README.md tiny.gguf >SHA256SUMS)
+sintra publish result ada/based-GGUF --base-model acme/other --json | grep -B3 '"made": true' | grep path
+sintra publish result ada/based-GGUF --base-model acme/other --yes --json | grep -c published
+grep base_model: hub/ada/based-GGUF/README.md
+(cd hub/ada/based-GGUF && sha256sum -c SHA256SUMS)
+sintra publish result ada/based-GGUF --json | grep -c '"made": true'
+rm result/SHA256SUMS
 echo "-- again: what the store has is not sent"
 : >requests
 echo 'mine' >result/README.md
 sintra publish result ada/tiny-GGUF --yes
 grep -c PUT requests
 cat hub/ada/tiny-GGUF/README.md
+try publish result ada/tiny-GGUF --base-model acme/other
 echo "-- pulled back"
 unset HF_TOKEN
 sintra pull ada/tiny-GGUF --json | grep '"files"'

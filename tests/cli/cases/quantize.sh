@@ -11,4 +11,9 @@ cat >recipe.json <<'EOF'
 EOF
 sintra quantize sample -q -o r.gguf --recipe recipe.json --json
 sintra quantize a.gguf -q -o again.gguf --type Q8_0 --allow-requantize
+echo "-- a model card"
+cp -r "$SINTRA_ROOT/models/sample" carded
+printf -- '---\nlicense: other\nlicense_name: some-licence\n---\n' >carded/README.md
+sintra quantize carded -q -o carded/c.gguf --type q4_k_m --pure --card card.md | tail -n 1
+cat card.md
 ls

@@ -28,5 +28,7 @@ try quantize sample -o nowhere/x.gguf --type Q4_K_M
 sintra quantize sample -q -o q.gguf --type Q4_K_M >/dev/null
 try quantize q.gguf -o x.gguf --type Q3_K_M
 mkdir folder
+try quantize sample -o x.gguf --type Q4_K_M --card folder
+try quantize sample -o x.gguf --type Q4_K_M --card nowhere/README.md
 try quantize sample -o folder --type Q4_K_M
 ls
