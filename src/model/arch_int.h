@@ -158,7 +158,7 @@ struct arch_key {
 /* clang-format on */
 
 /* A key that only models of one vocabulary size get; 0: of any. With a text it is the id of that
- * token, if the model has it and has no such key yet. */
+ * token, if the model has it, and unless the value is 1 only where there is no such key yet. */
 struct arch_quirk {
     uint32_t vocab_size;
     const char *key;

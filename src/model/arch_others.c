@@ -128,11 +128,18 @@ static int derive_mamba(struct config *c, struct err *e)
     return 0;
 }
 
+/* Its chat ends turns with another token than texts. */
+static const struct arch_quirk internlm2_quirks[] = {
+    {0, "tokenizer.ggml.eos_token_id", false, 1, "<|im_end|>"},
+    {0, NULL, false, 0, NULL},
+};
+
 const struct arch arch_internlm2 = {
     .hf_name = "InternLM2ForCausalLM",
     .gguf_name = "internlm2",
     .tensors = internlm2_tensors,
     .keys = arch_base_keys,
+    .quirks = internlm2_quirks,
     .defaults = "{'max_position_embeddings':2048}",
 };
 

@@ -449,7 +449,7 @@ static int kind_of_json(struct vocab *v, struct err *e)
 
 static int find_kind(struct vocab *v, struct err *e)
 {
-    if (!v->doc && vocab_join_files(v, e))
+    if (!v->doc && (vocab_join_files(v, e) || (!v->doc && vocab_read_ranks(v, e))))
         return -1;
     v->bpe = json_object_get(v->doc, "model");
     if (v->doc && kind_of_json(v, e))
@@ -461,13 +461,15 @@ static int find_kind(struct vocab *v, struct err *e)
     if (v->doc || v->have_pieces)
         return 0;
     return err_set(e, ERR_MISSING, "fetch the whole model folder again",
-                   "%s has no tokenizer: neither tokenizer.json, vocab.json with merges.txt nor a "
-                   "SentencePiece model",
+                   "%s has no tokenizer: neither tokenizer.json, tekken.json, vocab.json with "
+                   "merges.txt nor a SentencePiece model",
                    v->m->path);
 }
 
 static int put_texts(struct vocab *v, struct err *e)
 {
+    if (v->have_pieces && strcmp(v->c->arch->gguf_name, "chatglm") == 0)
+        vocab_put_chatglm(v);
     if (v->have_pieces)
         return vocab_put_pieces(v, e);
     if (v->kind == VOCAB_UNIGRAM)
@@ -479,7 +481,7 @@ static void set_quirk(struct vocab *v, const struct arch_quirk *q)
 {
     struct gguf_kvs *k = &v->m->kvs;
     uint32_t id = q->value;
-    if (q->text && (gguf_kvs_find(k, q->key) || !vocab_id(v, q->text, &id)))
+    if (q->text && ((q->value == 0 && gguf_kvs_find(k, q->key)) || !vocab_id(v, q->text, &id)))
         return;
     if (q->is_bool)
         gguf_set_bool(k, q->key, id != 0);

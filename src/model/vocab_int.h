@@ -62,6 +62,7 @@ int vocab_put_token(struct vocab *v, const char *text, size_t len, const json_t 
 /* vocab_piece.c: SentencePiece. */
 int vocab_open_pieces(struct vocab *v, struct err *e); /* the folder's model, if it has one */
 int vocab_put_pieces(struct vocab *v, struct err *e);  /* texts, scores, types of its pieces */
+void vocab_put_chatglm(struct vocab *v);                /* what ChatGLM 3's code adds to them */
 int vocab_put_unigram(struct vocab *v, struct err *e); /* the same from tokenizer.json */
 /* The keys of both kinds but for the tokens; ids that libllama would assume otherwise. */
 int vocab_set_unigram(struct vocab *v, struct err *e);
@@ -69,6 +70,9 @@ void vocab_set_piece_ids(struct vocab *v);
 
 /* vocab_files.c: fills doc from vocab.json and merges.txt when both are there. */
 int vocab_join_files(struct vocab *v, struct err *e);
+
+/* vocab_ranks.c: fills doc from tekken.json, or GLM's tokenizer.model, when one is there. */
+int vocab_read_ranks(struct vocab *v, struct err *e);
 
 /* vocab_wordpiece.c: checks tokenizer.json and rewrites texts as libllama spells them. */
 int vocab_set_wordpiece(struct vocab *v, struct err *e);

@@ -74,7 +74,9 @@ static int put_piece(struct vocab *v, const struct sentencepiece_piece *p, size_
         return err_set(e, ERR_INPUT, "fetch the file again from where the model comes from",
                        "%s has the piece \"%.*s\" twice", v->where, len > 80 ? 80 : (int)len, text);
     v->texts[id] = (struct gguf_str){arena_strndup(&v->m->arena, text, len), len};
-    v->types[id] = (int32_t)p->type;
+    /* InternLM 2 keeps room for tokens under such names. */
+    bool unused = len > 7 && memcmp(text, "[UNUSED", 7) == 0;
+    v->types[id] = unused ? TOKEN_UNUSED : (int32_t)p->type;
     v->scores[id] = p->score;
     return 0;
 }
@@ -108,6 +110,21 @@ int vocab_put_pieces(struct vocab *v, struct err *e)
         if (put_piece(v, &s->pieces[i], i, e))
             return -1;
     return 0;
+}
+
+/* tokenization_chatglm.py of ChatGLM 3 has these after the pieces, and names the first otherwise.
+ * Comes before the pieces, which leave alone what is there. */
+void vocab_put_chatglm(struct vocab *v)
+{
+    static const char *const after[] = {"[MASK]",   "[gMASK]",       "[sMASK]",
+                                        "sop",      "eop",           "<|system|>",
+                                        "<|user|>", "<|assistant|>", "<|observation|>"};
+    for (size_t i = 0; i < sizeof after / sizeof *after && v->pieces.n + i < v->n; i++) {
+        size_t id = v->pieces.n + i;
+        v->texts[id] = (struct gguf_str){after[i], strlen(after[i])};
+        v->types[id] = TOKEN_CONTROL;
+        map_add(&v->piece_ids, after[i], strlen(after[i]), id);
+    }
 }
 
 /* ---- Unigram in tokenizer.json

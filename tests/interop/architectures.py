@@ -383,7 +383,15 @@ def internlm2():
             {"model.tok_embeddings.weight": ("vocab", H), "model.norm.weight": (H,), "output.weight": ("vocab", H),
              **layers("model.layers.", 2, block)},
             {**SPM, "plain": True, "any_order": True,
-             "apart": ["tokenizer.ggml.add_space_prefix", "tokenizer.ggml.token_type", "tokenizer.ggml.scores"]})
+             "apart": ["tokenizer.ggml.add_space_prefix"]})
+
+
+@case
+def internlm2_chat():
+    """Turns end with another token than texts."""
+    architecture, fields, t, facts = internlm2()
+    added = {i: {"content": s, "special": True} for i, s in (("0", "<unk>"), ("1", "<s>"), ("2", "</s>"), ("300", "<|im_end|>"))}
+    return architecture, fields, t, {**facts, "tokenizer_config": {"added_tokens_decoder": added}}
 
 
 @case

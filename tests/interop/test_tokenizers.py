@@ -9,6 +9,7 @@ Upstream's converter is not run here: it knows byte-level tokenizers by a hash o
     test_tokenizers.py [CASE...]
 
 Needs SINTRA and SINTRA_BUILD (programs) and the gguf package of `make peers`; exits 77 without them."""
+import base64
 import json
 import os
 import re
@@ -31,6 +32,7 @@ sys.path[0:0] = [HERE, os.path.realpath(f"{ROOT}/deps/peers/src/gguf-py")]
 from gguf import GGUFReader  # noqa: E402
 from tokenizers import AddedToken, Tokenizer, pre_tokenizers, trainers  # noqa: E402
 
+from architectures import build  # noqa: E402
 from folders import TEXT, corpus, save_weights, weights, write_json  # noqa: E402
 
 ROWS = 1000  # vocab_size of every folder; ids without a token are filled
@@ -267,6 +269,62 @@ def wordpiece(lowercase):
     return fill
 
 
+def token_bytes(text):
+    from transformers.models.gpt2.tokenization_gpt2 import bytes_to_unicode
+
+    back = {c: b for b, c in bytes_to_unicode().items()}
+    return bytes(back[c] for c in text)
+
+
+def tekken(listed):
+    """tekken.json, with its list of special tokens or as the first ones were, without."""
+    def fill(folder):
+        steps, _, lacks = FAMILIES["tekken"]
+        doc = train_bytes(steps, True)
+        doc["added_tokens"] = []
+        pieces = sorted(doc["model"]["vocab"], key=doc["model"]["vocab"].get)
+        first = 40
+        special = ["<unk>", "<s>", "</s>", "[INST]", "[/INST]"]
+        vocab = [{"rank": i, "token_bytes": base64.b64encode(token_bytes(p)).decode(), "token_str": p}
+                 for i, p in enumerate(pieces)]
+        t = {"config": {"pattern": steps[0]["pattern"]["Regex"], "num_vocab_tokens": len(pieces) + 5,
+                        "default_vocab_size": len(pieces) + first, "default_num_special_tokens": first, "version": "v7"},
+             "vocab": vocab + [{"rank": len(pieces), "token_bytes": "eHl6enk=", "token_str": "xyzzy"}]}
+        if listed:
+            t["special_tokens"] = [{"rank": i, "token_str": s, "is_control": True} for i, s in enumerate(special)]
+        write_json(folder, "tekken.json", t)
+        write_json(folder, "config.json", {**CONFIG, "bos_token_id": 1, "eos_token_id": 2})
+        t = Tokenizer.from_str(json.dumps(doc))
+        return {"encode": lambda text: [i + first for i in t.encode(text, add_special_tokens=False).ids],
+                "name": lambda i: t.id_to_token(i - first), "lacks": lacks,
+                "keys": {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "tekken", "tokenizer.ggml.bos_token_id": 1,
+                         "tokenizer.ggml.eos_token_id": 2, "tokenizer.ggml.unknown_token_id": 0,
+                         "tokenizer.ggml.add_bos_token": True,
+                         "tokenizer.ggml.padding_token_id": None if listed else 11},
+                "at": {3: ("[INST]", 3), 39: ("<SPECIAL_39>", 3), 11: ("<SPECIAL_11>" if listed else "<pad>", 3)}}
+    return fill
+
+
+def glm_ranks(folder):
+    """GLM-4's tokenizer.model: base64 and ranks, which no file says how to split for."""
+    doc = train_bytes([split(cl100k(r"\p{N}{1,3}")), BYTES], True)
+    pieces = sorted(doc["model"]["vocab"], key=doc["model"]["vocab"].get)
+    with open(f"{folder}/tokenizer.model", "w", encoding="ascii") as f:
+        f.writelines(f"{base64.b64encode(token_bytes(p)).decode()} {i}\n" for i, p in enumerate(pieces))
+    special = ["<|endoftext|>", "[gMASK]", "<|user|>"]
+    write_json(folder, "tokenizer_config.json", {"added_tokens_decoder": {
+        str(len(pieces) + i): {"content": s, "special": True} for i, s in enumerate(special)}})
+    os.mkdir(f"{folder}.glm")
+    build("chatglm", f"{folder}.glm", {"bpe": (folder, CONFIG["vocab_size"])}, save_weights, write_json)
+    for file in ("config.json", "model.safetensors"):
+        os.replace(f"{folder}.glm/{file}", f"{folder}/{file}")
+    doc["added_tokens"] = []
+    t, n = Tokenizer.from_str(json.dumps(doc)), len(pieces)
+    return {"encode": lambda text: t.encode(text, add_special_tokens=False).ids, "name": t.id_to_token,
+            "keys": {"tokenizer.ggml.pre": "glm4", "tokenizer.ggml.eos_token_id": n, "tokenizer.ggml.eot_token_id": n + 2},
+            "at": {n + 1: ("[gMASK]", 3)}}
+
+
 def old_files(folder):
     """vocab.json and merges.txt, as GPT-2 and DialoGPT have them."""
     doc = train_bytes([GPT2], False)
@@ -285,7 +343,7 @@ def old_files(folder):
 CASES = {f"pre/{name}": family(name) for name in FAMILIES} | {
     "spm/bpe": scored, "spm/bpe-gemma": scored_gemma, "spm/unigram": unigram, "spm/unigram-odd-ids": unigram_odd_ids,
     "spm/unigram-json": unigram_json, "spm/fairseq": fairseq, "spm/fairseq-json": fairseq_json,
-    "vocab.json": old_files, "wordpiece/uncased": wordpiece(True), "wordpiece/cased": wordpiece(False),
+    "vocab.json": old_files, "tekken.json": tekken(True), "tekken.json/first": tekken(False), "glm/ranks": glm_ranks, "wordpiece/uncased": wordpiece(True), "wordpiece/cased": wordpiece(False),
 }
 
 # ---- all of it -------------------------------------------------------------------------------------

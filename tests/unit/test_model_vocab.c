@@ -299,6 +299,73 @@ static void test_space_prefix(void **state)
 /* ---- special tokens
  * ----------------------------------------------------------------------------- */
 
+/* ---- byte strings with ranks ---- */
+
+#define TEKKEN(config, vocab)                                                                                 \
+    "{\"config\":{\"pattern\":\"[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}"          \
+    "\\\\p{M}]*[\\\\p{Ll}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]+|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{Lu}\\\\p{Lt}"      \
+    "\\\\p{Lm}\\\\p{Lo}\\\\p{M}]+[\\\\p{Ll}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]*|\\\\p{N}| ?[^\\\\s\\\\p{L}\\\\p{N}]+" \
+    "[\\\\r\\\\n/]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"," config "},\"vocab\":[" vocab               \
+    "]}"
+#define TEKKEN_SIZES "\"default_vocab_size\":8,\"default_num_special_tokens\":3"
+
+/* a, b, ab, a byte that no UTF-8 has, and one beyond the size, which does not count. */
+static void test_ranks(void **state)
+{
+    (void)state;
+    struct hf h;
+    hf_init(&h);
+    hf_write_all(&h);
+    hf_remove(&h, "tokenizer.json");
+    hf_write_text(
+        &h, "tekken.json",
+        TEKKEN(TEKKEN_SIZES,
+               "{\"rank\":0,\"token_bytes\":\"YQ==\"},{\"rank\":1,\"token_bytes\":\"Yg==\"},"
+               "{\"rank\":2,\"token_bytes\":\"YWI=\"},{\"rank\":3,\"token_bytes\":\"/w==\"},"
+               "{\"rank\":4,\"token_bytes\":\"YWJh\"},{\"rank\":5,\"token_bytes\":\"eA==\"}"));
+    struct model *m = hf_open(&h);
+    const struct gguf_kvs *k = model_kvs(m);
+    const struct gguf_kv *tokens = gguf_kvs_find(k, "tokenizer.ggml.tokens");
+    const struct gguf_kv *merges = gguf_kvs_find(k, "tokenizer.ggml.merges");
+    hf_text_is(m, "tokenizer.ggml.pre", "tekken");
+    assert_int_equal(tokens->count, 8);
+    assert_int_equal(merges->count, 2); /* a b; ab a */
+    assert_int_equal(hf_number(m, "tokenizer.ggml.bos_token_id"), 1);
+    assert_true(hf_flag(m, "tokenizer.ggml.add_bos_token"));
+    model_close(m);
+    static const struct {
+        const char *text;
+        enum err_code code;
+        const char *word;
+    } bad[] = {
+        {TEKKEN(TEKKEN_SIZES, "{\"rank\":0,\"token_bytes\":\"Y\"}"), ERR_INPUT, "base64"},
+        {TEKKEN(TEKKEN_SIZES, "{\"rank\":0,\"token_bytes\":\"!!!!\"}"), ERR_INPUT, "base64"},
+        {TEKKEN(TEKKEN_SIZES, "{\"rank\":0}"), ERR_INPUT, "token_bytes"},
+        {TEKKEN(TEKKEN_SIZES, "{\"rank\":0,\"token_bytes\":\"YQ==\"},"
+                              "{\"rank\":0,\"token_bytes\":\"Yg==\"}"),
+         ERR_INPUT, "rank that is not its own"},
+        {TEKKEN(TEKKEN_SIZES, "{\"rank\":0,\"token_bytes\":\"YQ==\"},"
+                              "{\"rank\":1,\"token_bytes\":\"YQ==\"}"),
+         ERR_INPUT, "bytes of another"},
+        {TEKKEN("\"default_vocab_size\":2,\"default_num_special_tokens\":3", ""), ERR_INPUT,
+         "out of range"},
+        {TEKKEN("\"default_vocab_size\":900,\"default_num_special_tokens\":800",
+                "{\"rank\":0,\"token_bytes\":\"YQ==\"}"),
+         ERR_INPUT, "vocab_size 8"},
+        {"{\"config\":{\"pattern\":\"x+\"," TEKKEN_SIZES "},\"vocab\":[]}", ERR_INPUT,
+         "no vocabulary"},
+        {"{\"config\":{\"pattern\":\"x+\"," TEKKEN_SIZES
+         "},\"vocab\":[{\"rank\":0,\"token_bytes\":\"YQ==\"}]}",
+         ERR_UNSUPPORTED, "x+"},
+        {"[]", ERR_INPUT, "JSON object"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        hf_write_text(&h, "tekken.json", bad[i].text);
+        hf_refused(&h, bad[i].code, bad[i].word, "tekken.json");
+    }
+    hf_release(&h);
+}
+
 static void test_special_tokens(void **state)
 {
     (void)state;
@@ -531,11 +598,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_byte_level),     cmocka_unit_test(test_pre_tokenizers),
         cmocka_unit_test(test_bad_tokenizers), cmocka_unit_test(test_byte_fallback),
-        cmocka_unit_test(test_space_prefix),   cmocka_unit_test(test_special_tokens),
-        cmocka_unit_test(test_post_processor), cmocka_unit_test(test_added_tokens),
-        cmocka_unit_test(test_quirks),         cmocka_unit_test(test_templates),
-        cmocka_unit_test(test_naming),         cmocka_unit_test(test_card),
-        cmocka_unit_test(test_sampling),
+        cmocka_unit_test(test_space_prefix),   cmocka_unit_test(test_ranks),
+        cmocka_unit_test(test_special_tokens), cmocka_unit_test(test_post_processor),
+        cmocka_unit_test(test_added_tokens),   cmocka_unit_test(test_quirks),
+        cmocka_unit_test(test_templates),      cmocka_unit_test(test_naming),
+        cmocka_unit_test(test_card),           cmocka_unit_test(test_sampling),
     };
     return cmocka_run_group_tests_name("model_vocab", tests, NULL, NULL);
 }
