@@ -100,7 +100,7 @@ static const struct reason reasons[] = {
      "Ernie4_5_ForCausalLM:ernie4_5|Ernie4_5_MoeForCausalLM:ernie4_5-moe|"
      "Ernie4_5ForCausalLM:ernie4_5|ExaoneMoEForCausalLM:exaone-moe|"
      "ExaoneMoeForCausalLM:exaone-moe|Gemma3nForCausalLM:gemma3n|Gemma4ForCausalLM:gemma4|"
-     "Glm4MoeLiteForCausalLM:deepseek2|GlmMoeDsaForCausalLM:glm-dsa|GptOssForCausalLM:gpt-oss|"
+     "Glm4MoeLiteForCausalLM:deepseek2|GlmMoeDsaForCausalLM:glm-dsa|"
      "GPTRefactForCausalLM:refact|GraniteMoeSWAForCausalLM:granite_swa|"
      "GraniteSWAForCausalLM:granite_swa|GraniteSwitchForCausalLM:graniteswitch|"
      "Grok1ForCausalLM:grok|GrokForCausalLM:grok|GroveMoeForCausalLM:grovemoe|"

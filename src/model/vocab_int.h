@@ -62,7 +62,7 @@ int vocab_put_token(struct vocab *v, const char *text, size_t len, const json_t 
 /* vocab_piece.c: SentencePiece. */
 int vocab_open_pieces(struct vocab *v, struct err *e); /* the folder's model, if it has one */
 int vocab_put_pieces(struct vocab *v, struct err *e);  /* texts, scores, types of its pieces */
-void vocab_put_chatglm(struct vocab *v);                /* what ChatGLM 3's code adds to them */
+void vocab_put_chatglm(struct vocab *v);               /* what ChatGLM 3's code adds to them */
 int vocab_put_unigram(struct vocab *v, struct err *e); /* the same from tokenizer.json */
 /* The keys of both kinds but for the tokens; ids that libllama would assume otherwise. */
 int vocab_set_unigram(struct vocab *v, struct err *e);

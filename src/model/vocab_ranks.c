@@ -45,13 +45,20 @@ static const char *const first_specials[] = {"<unk>",
                                              "[/SYSTEM_PROMPT]",
                                              "[TOOL_CONTENT]"};
 
+/* A token cut in two after `at` bytes, and the ranks of the halves. */
+struct split {
+    uint64_t left, right;
+    size_t at;
+};
+
 struct ranks {
     const char *where;
     struct arena arena;
     struct gguf_str *items; /* [n] bytes by rank; data NULL: none has this rank */
     size_t n;
     struct map by_bytes;
-    uint64_t merge_bytes; /* so far */
+    uint64_t merge_bytes;                /* so far */
+    struct split splits[RANK_BYTES_MAX]; /* of one token */
 };
 
 static void ranks_release(struct ranks *r)
@@ -110,11 +117,6 @@ static void add_text(struct buf *b, const char *bytes, size_t n)
         add_byte(b, (uint8_t)bytes[i]);
 }
 
-struct split {
-    uint64_t left, right;
-    size_t at;
-};
-
 static int compare_splits(const void *a, const void *b)
 {
     const struct split *x = a, *y = b;
@@ -126,12 +128,14 @@ static int compare_splits(const void *a, const void *b)
 /* "left right" for each split of the token into two. */
 static void add_merges(struct ranks *r, struct gguf_str token, json_t *merges, struct buf *scratch)
 {
-    struct split splits[RANK_BYTES_MAX];
+    struct split *splits = r->splits;
     size_t n = 0;
-    for (size_t at = 1; at < token.len && n < RANK_BYTES_MAX; at++)
-        if (map_get(&r->by_bytes, token.data, at, &splits[n].left) &&
-            map_get(&r->by_bytes, token.data + at, token.len - at, &splits[n].right))
-            splits[n++].at = at;
+    for (size_t at = 1; at < token.len && n < RANK_BYTES_MAX; at++) {
+        struct split one = {.at = at};
+        if (map_get(&r->by_bytes, token.data, at, &one.left) &&
+            map_get(&r->by_bytes, token.data + at, token.len - at, &one.right))
+            splits[n++] = one;
+    }
     qsort(splits, n, sizeof *splits, compare_splits);
     for (size_t i = 0; i < n && r->merge_bytes <= MERGES_BYTES_MAX; i++) {
         r->merge_bytes += 2 * token.len;

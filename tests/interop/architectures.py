@@ -448,6 +448,16 @@ def mamba2():
 
 
 @case
+def gptoss():
+    moe = {"mlp.router.weight": (4, H), "mlp.router.bias": (4,), "self_attn.sinks": (4,), "self_attn.o_proj.bias": (H,),
+           "mlp.experts.gate_up_proj": (4, H, 2 * F), "mlp.experts.gate_up_proj_bias": (4, 2 * F),
+           "mlp.experts.down_proj": (4, F, H), "mlp.experts.down_proj_bias": (4, H)}
+    return ("GptOssForCausalLM", dict(SMALL, head_dim=HEAD, num_local_experts=4, num_experts_per_tok=2, sliding_window=32,
+                                      layer_types=["sliding_attention", "full_attention"]),
+            llama_like({**BIASES, **moe}, MLP), {})
+
+
+@case
 def smollm3():
     return "SmolLM3ForCausalLM", dict(SMALL, num_hidden_layers=4, pad_token_id=1), llama_like(n=4, head=False), {}
 

@@ -301,12 +301,14 @@ static void test_space_prefix(void **state)
 
 /* ---- byte strings with ranks ---- */
 
-#define TEKKEN(config, vocab)                                                                                 \
-    "{\"config\":{\"pattern\":\"[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}"          \
-    "\\\\p{M}]*[\\\\p{Ll}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]+|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{Lu}\\\\p{Lt}"      \
-    "\\\\p{Lm}\\\\p{Lo}\\\\p{M}]+[\\\\p{Ll}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]*|\\\\p{N}| ?[^\\\\s\\\\p{L}\\\\p{N}]+" \
-    "[\\\\r\\\\n/]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"," config "},\"vocab\":[" vocab               \
-    "]}"
+#define UPPER "[\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]"
+#define LOWER "[\\\\p{Ll}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]"
+#define TEKKEN_SPLIT                                                                               \
+    "[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?" UPPER "*" LOWER "+|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?" UPPER      \
+    "+" LOWER "*|\\\\p{N}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n/]*|\\\\s*[\\\\r\\\\n]+|"          \
+    "\\\\s+(?!\\\\S)|\\\\s+"
+#define TEKKEN(config, vocab)                                                                      \
+    "{\"config\":{\"pattern\":\"" TEKKEN_SPLIT "\"," config "},\"vocab\":[" vocab "]}"
 #define TEKKEN_SIZES "\"default_vocab_size\":8,\"default_num_special_tokens\":3"
 
 /* a, b, ab, a byte that no UTF-8 has, and one beyond the size, which does not count. */
