@@ -17,7 +17,7 @@
     X(falcon) X(starcoder2) X(cohere) X(cohere2) X(nemotron) X(olmo) X(olmo2) X(olmo3) X(olmoe)    \
     X(granite) X(granitemoe) X(minicpm) X(deepseek2) X(deepseek3) X(internlm2) X(exaone) X(glm4)   \
     X(mamba) X(smollm3) X(arcee) X(seed_oss) X(exaone4) X(deepseek) X(glm4moe) X(openelm)          \
-    X(chatglm) X(glm) X(bert) X(distilbert) X(roberta) X(nomic) X(mamba2) X(gptoss)
+    X(chatglm) X(glm) X(bert) X(distilbert) X(roberta) X(nomic) X(mamba2) X(gptoss) X(lfm2) X(internlm3) X(ernie)
 /* clang-format on */
 
 #define ARCH_DECLARE(name) extern const struct arch arch_##name;

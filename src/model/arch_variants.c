@@ -1,7 +1,8 @@
-/* Small departures from architectures that have their own file: SmolLM3ForCausalLM and
- * ArceeForCausalLM (Llama), SeedOssForCausalLM (Qwen 2), Exaone4ForCausalLM (OLMo 2),
- * DeepseekForCausalLM (Llama with experts), Glm4MoeForCausalLM, OpenELMForCausalLM (heads and
- * feed-forward of another size in each block). */
+/* Small departures from architectures that have their own file: SmolLM3ForCausalLM,
+ * ArceeForCausalLM, InternLM3ForCausalLM and Ernie4_5ForCausalLM (Llama), SeedOssForCausalLM
+ * (Qwen 2), Exaone4ForCausalLM (OLMo 2), DeepseekForCausalLM (Llama with experts),
+ * Glm4MoeForCausalLM, OpenELMForCausalLM (heads and feed-forward of another size in each block).
+ */
 #include "model/config_int.h"
 
 #include "base/banned.h"
@@ -26,6 +27,15 @@ static const struct arch_tensor arcee_tensors[] = {
     ARCH_VO,
     ARCH_T(ARCH_MLP "up_proj.weight", "ffn hidden", "blk.%.ffn_up.weight"),
     ARCH_T(ARCH_MLP "down_proj.weight", "hidden ffn", "blk.%.ffn_down.weight"),
+    ARCH_END,
+};
+
+static const struct arch_tensor ernie_tensors[] = {
+    ARCH_EMBEDDINGS,
+    ARCH_NORMS,
+    ARCH_QK,
+    ARCH_VO,
+    ARCH_SWIGLU(NEED_ALWAYS),
     ARCH_END,
 };
 
@@ -202,6 +212,34 @@ const struct arch arch_smollm3 = {
     .keys = arch_llama_keys,
     .defaults = "{'max_position_embeddings':32768,'num_key_value_heads':4,'rms_norm_eps':1e-6,"
                 "'rope_theta':2000000.0,'tie_word_embeddings':true}",
+    .space_prefix_key = true,
+};
+
+/* Pairs of rotation lie side by side already. */
+const struct arch arch_ernie = {
+    .hf_name = "Ernie4_5ForCausalLM|Ernie4_5_ForCausalLM",
+    .gguf_name = "ernie4_5",
+    .tensors = ernie_tensors,
+    .keys = arch_base_keys,
+    .defaults = "{'max_position_embeddings':131072,'num_key_value_heads':2,'head_dim':128,"
+                "'rms_norm_eps':1e-5,'rope_theta':500000.0,'tie_word_embeddings':true}",
+    .space_prefix_key = true,
+};
+
+/* Its chat ends turns as InternLM 2's does. */
+static const struct arch_quirk internlm3_quirks[] = {
+    {0, "tokenizer.ggml.eos_token_id", false, 1, "<|im_end|>"},
+    {0, NULL, false, 0, NULL},
+};
+
+const struct arch arch_internlm3 = {
+    .hf_name = "InternLM3ForCausalLM",
+    .gguf_name = "llama",
+    .tensors = arch_llama_tensors,
+    .keys = arch_llama_keys,
+    .quirks = internlm3_quirks,
+    .defaults = "{'max_position_embeddings':32768,'num_key_value_heads':2,'rms_norm_eps':1e-6,"
+                "'rope_theta':10000.0}",
     .space_prefix_key = true,
 };
 

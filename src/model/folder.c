@@ -51,6 +51,8 @@ static void describe(struct model *m, const struct config *c)
     if (c->arch->bare) /* no attention: nothing is cached, whatever the length */
         d->n_head = d->n_head_kv = d->head_dim = 0;
     d->encoder = c->arch->encoder;
+    const json_t *by_block = json_object_get(c->fields, "sintra_kv_heads");
+    d->bare_first_layer = by_block && json_integer_value(json_array_get(by_block, 0)) == 0;
     d->tied = model_find(m, "output.weight") < 0;
 }
 

@@ -458,6 +458,36 @@ def gptoss():
 
 
 @case
+def lfm2():
+    t = {"model.embed_tokens.weight": ("vocab", H), "model.embedding_norm.weight": (H,)}
+    for i, conv in enumerate((True, False, True)):
+        block = {"operator_norm.weight": (H,), "ffn_norm.weight": (H,), "feed_forward.w1.weight": (128, H),
+                 "feed_forward.w2.weight": (H, 128), "feed_forward.w3.weight": (128, H)}
+        block |= {"conv.conv.weight": (H, 1, 3), "conv.in_proj.weight": (3 * H, H), "conv.out_proj.weight": (H, H)} if conv else {
+            "self_attn.q_proj.weight": (Q, H), "self_attn.k_proj.weight": (KV, H), "self_attn.v_proj.weight": (KV, H),
+            "self_attn.out_proj.weight": (H, Q), "self_attn.q_layernorm.weight": (HEAD,),
+            "self_attn.k_layernorm.weight": (HEAD,)}
+        t |= {f"model.layers.{i}.{n}": s for n, s in block.items()}
+    return ("Lfm2ForCausalLM", dict(SMALL, num_hidden_layers=3, block_multiple_of=64, intermediate_size=150,
+                                    layer_types=["conv", "full_attention", "conv"]), t, {})
+
+
+@case
+def ernie():
+    return ("Ernie4_5ForCausalLM", dict(SMALL, head_dim=32, hidden_act="silu", rms_norm_eps=1e-5, rope_theta=500000.0,
+                                        use_bias=False, tie_word_embeddings=True, model_type="ernie4_5"),
+            llama_like(head=False, q=128, kv=64), {**SPM, "plain": True, "any_order": True})
+
+
+@case
+def internlm3():
+    return ("InternLM3ForCausalLM", dict(SMALL, head_dim=HEAD, hidden_act="silu", rms_norm_eps=1e-5, rope_theta=50000000,
+                                         qkv_bias=False, bias=False, model_type="internlm3",
+                                         rope_scaling={"factor": 6.0, "rope_type": "dynamic"}),
+            llama_like(), {**SPM, "plain": True, "any_order": True})
+
+
+@case
 def smollm3():
     return "SmolLM3ForCausalLM", dict(SMALL, num_hidden_layers=4, pad_token_id=1), llama_like(n=4, head=False), {}
 
