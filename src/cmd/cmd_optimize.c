@@ -376,6 +376,22 @@ static int run_new(struct cmd_context *c, const struct config *f, json_t **resul
     return rc;
 }
 
+/* Looking leaves no trace: what an earlier command has stored is read, nothing is made. */
+static int plan_new(struct cmd_context *c, const struct config *f, json_t **result, struct err *e)
+{
+    struct store *s = NULL;
+    struct run_listener l = {.progress = c->progress, .event = c->event, .ud = c->event_ud};
+    char *path = cmd_home_path(c, "sintra.db");
+    int rc = fs_exists(path) ? store_open(&s, path, e) : 0;
+    xfree(path);
+    if (rc == 0)
+        rc = run_plan(&f->run, s, &l, result, e);
+    if (rc == 0)
+        set_exit_code(c, *result);
+    store_close(s);
+    return rc;
+}
+
 /* One plan, or those of several models. */
 static int plan_models(struct cmd_context *c, const struct cmd_args *a, bool run, json_t **result,
                        struct err *e)
@@ -389,9 +405,7 @@ static int plan_models(struct cmd_context *c, const struct cmd_args *a, bool run
         if (rc == 0 && run)
             rc = config_fill_run(&f, a, e);
         if (rc == 0)
-            rc = run_plan(&f.run, &plan, e);
-        if (rc == 0)
-            set_exit_code(c, plan);
+            rc = plan_new(c, &f, &plan, e);
         json_array_append_new(plans, plan);
         config_release(&f);
     }

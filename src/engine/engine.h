@@ -21,6 +21,8 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "hw/hw.h"
+#include "tensor/dtype.h"
 
 /* Entry point of the hidden `worker` command; returns the exit code. Called by main before anything
  * else. */
@@ -190,6 +192,20 @@ struct engine_speed {
 /* Needs ENGINE_FILE. seconds_max bounds it: fewer repeats, never fewer than 2 when one fits. */
 int engine_bench(struct engine *g, int n_prompt, int n_gen, int repeats, double seconds_max,
                  struct engine_speed *s, struct err *e);
+
+/* How fast this machine's processor multiplies matrices of each type, by the kernels that libllama
+ * would use (weights repacked where it repacks). Needs no model. Matrices of rows x cols fill
+ * set_bytes and are read in turn: what does not fit into a cache comes from memory, as in a model
+ * of that size. The fastest parts count, since whatever disturbs only slows. A type that cannot
+ * have rows of this length is left out. Some tenths of a second per type. */
+struct engine_kernels_job {
+    const enum dtype *types;
+    int n_types;
+    uint64_t cols, rows, set_bytes;
+    int threads; /* <= 0: all */
+};
+int engine_kernels(struct engine *g, const struct engine_kernels_job *job, struct hw_kernels *out,
+                   const struct progress *p, struct err *e);
 
 /* Devices ggml can use:
  * [{"name","description","type":"cpu|gpu|igpu|accel","memory_total","memory_free"}]. New reference.

@@ -203,6 +203,7 @@ static const struct {
     {"tensor_set", worker_tensor_set},
     {"tensor_restore", worker_tensor_restore},
     {"bench", worker_bench},
+    {"kernels", worker_kernels},
 };
 
 static int dispatch(struct worker *w, const char *op, const json_t *request, int fd, json_t *answer,

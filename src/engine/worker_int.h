@@ -16,6 +16,7 @@
  *   tensor_set {name, n, from, count}           in: values
  *   tensor_restore {name}
  *   bench {n_prompt, n_gen, repeats, seconds_max}   → engine_speed
+ *   kernels {types, cols, rows, set_bytes, threads} → {types}
  * Slots "in" and "out" last for one request, "reference" until it is attached again.
  *
  * To add a request: a function here, a line in worker.c's table, its caller in calls.c. */
@@ -108,6 +109,8 @@ int worker_number(const json_t *request, const char *key, uint64_t max, uint64_t
 void worker_sandbox(void);
 
 /* ---- worker_load.c --------------------------------------------------------------------------- */
+/* Finds ggml's backends beside libllama; once. */
+int worker_backends(struct worker *w, struct err *e);
 int worker_devices(struct worker *w, const json_t *request, json_t *answer, struct err *e);
 int worker_load(struct worker *w, const json_t *request, json_t *answer, struct err *e);
 void worker_unload(struct worker *w);
@@ -169,5 +172,8 @@ int worker_gram(struct worker *w, const json_t *request, json_t *answer, int *fd
 
 /* ---- worker_bench.c -------------------------------------------------------------------------- */
 int worker_bench(struct worker *w, const json_t *request, json_t *answer, struct err *e);
+
+/* ---- worker_kernels.c ------------------------------------------------------------------------ */
+int worker_kernels(struct worker *w, const json_t *request, json_t *answer, struct err *e);
 
 #endif

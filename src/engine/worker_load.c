@@ -37,7 +37,7 @@ static const uint64_t lanes_bytes_max = 1ull << 30; /* of all lanes together */
 
 /* ---- backends -------------------------------------------------------------------------------- */
 
-static int load_backends(struct worker *w, struct err *e)
+int worker_backends(struct worker *w, struct err *e)
 {
     Dl_info where;
     void *symbol = dlsym(RTLD_DEFAULT, "llama_version");
@@ -77,7 +77,7 @@ static const char *device_type(enum ggml_backend_dev_type type)
 int worker_devices(struct worker *w, const json_t *request, json_t *answer, struct err *e)
 {
     (void)request;
-    if (load_backends(w, e))
+    if (worker_backends(w, e))
         return -1;
     json_t *list = json_array();
     for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
@@ -421,7 +421,7 @@ void worker_unload(struct worker *w)
 int worker_load(struct worker *w, const json_t *request, json_t *answer, struct err *e)
 {
     struct load l;
-    if (read_request(request, &l, e) || load_backends(w, e))
+    if (read_request(request, &l, e) || worker_backends(w, e))
         return -1;
     worker_unload(w);
     int threads = (int)json_opt_i64(request, "threads", 0);

@@ -418,8 +418,7 @@ void view_optimize(struct paper *p, const json_t *r)
 /* "the file may have 3.94 MiB (by size); the smallest that this model can have is 1.81 MiB" */
 static void say_limits(struct paper *p, const json_t *limits)
 {
-    static const char *const names[][2] = {
-        {"by_size", "size"}, {"by_memory", "memory"}, {"by_speed", "speed"}};
+    static const char *const names[][2] = {{"by_size", "size"}, {"by_memory", "memory"}};
     char size[VIEW_TEXT_MAX];
     const char *by = "";
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -430,6 +429,9 @@ static void say_limits(struct paper *p, const json_t *limits)
     if (by[0])
         view_line(p, "the file may have %s (limited by %s)",
                   view_format_at(limits, "bytes_max", VIEW_SIZE, size), by);
+    if (json_object_get(limits, "ms_per_token_max"))
+        view_line(p, "reading its weights may take %s per token (limited by speed)",
+                  view_format_at(limits, "ms_per_token_max", VIEW_MS, size));
     view_line(p, "the smallest file that this model can have: %s",
               view_format_at(limits, "smallest_bytes", VIEW_SIZE, size));
 }

@@ -244,6 +244,13 @@ int hw_detect(struct hw *out, bool measure_bandwidth, struct err *e)
     return 0;
 }
 
+void hw_fingerprint(const struct hw *h, char text[static HW_FINGERPRINT_MAX])
+{
+    snprintf(text, HW_FINGERPRINT_MAX, "%s %s %s, %d cores, L2 %llu, L3 %llu", h->arch,
+             h->cpu_model, h->simd, h->cores_usable, (unsigned long long)h->l2_bytes,
+             (unsigned long long)h->l3_bytes);
+}
+
 static json_t *bytes_json_new(uint64_t n)
 {
     return n > 0 ? json_integer((json_int_t)n) : json_null();

@@ -30,6 +30,37 @@ struct hw {
 int hw_detect(struct hw *h, bool measure_bandwidth, struct err *e);
 json_t *hw_json_new(const struct hw *h);
 
+/* One line that tells machines of different speed apart: processor, its vector units, cores that
+ * may be used, caches. Firmware and clock are not seen. */
+enum { HW_FINGERPRINT_MAX = 512 };
+void hw_fingerprint(const struct hw *h, char text[static HW_FINGERPRINT_MAX]);
+
+/* How fast a device multiplies matrices of each element type. Types are named as in GGUF ("Q4_K"):
+ * hw knows nothing of their blocks. */
+enum { HW_TYPES_MAX = 48, HW_TYPE_NAME_MAX = 12 };
+struct hw_type_speed {
+    char type[HW_TYPE_NAME_MAX];
+    double decode_gbs;     /* bytes of weights per second, one row of activations at a time, 1e9 */
+    double prefill_gflops; /* two operations per weight and row of a batch, 1e9 */
+};
+struct hw_kernels {
+    struct hw_type_speed items[HW_TYPES_MAX];
+    int n;
+    uint64_t cols, rows; /* shape of the matrices */
+    uint64_t set_bytes;  /* of different matrices, read in turn: caches help as far as this fits */
+    int threads;
+};
+const struct hw_type_speed *hw_kernels_find(const struct hw_kernels *k, const char *type);
+json_t *hw_kernels_json_new(const struct hw_kernels *k);
+/* False where the document is not one of these. */
+bool hw_kernels_from_json(struct hw_kernels *k, const json_t *doc);
+
+/* Of a profile: time per byte of a type in units of what its bandwidth says. */
+struct hw_type_factor {
+    char type[HW_TYPE_NAME_MAX];
+    double factor;
+};
+
 /* A hardware profile (YAML): name, description, constraints, targets, supported_quantizations,
  * source. */
 struct hw_profile {
@@ -44,6 +75,8 @@ struct hw_profile {
     double gflops;            /* F32-equivalent matmul rate for prefill, 0 = unknown */
     int cores;
     double min_tps, max_latency_ms, min_accuracy; /* targets; 0 = none */
+    struct hw_type_factor factors[HW_TYPES_MAX];  /* type_factors; types not named have 1 */
+    int n_factors;
     char **quantizations; /* supported_quantizations, NULL-terminated, NULL = all */
     /* Not this machine: speed is predicted, never measured here. The key `remote` says so; without
      * it a profile is remote if it gives a bandwidth, or another processor than this one. */
@@ -59,6 +92,8 @@ void hw_profile_release(struct hw_profile *p);
 /* All profiles of dirs, sorted by name. */
 int hw_profiles(struct hw_profile **list, size_t *n, const char *dirs, struct err *e);
 json_t *hw_profile_json_new(const struct hw_profile *p);
+
+double hw_profile_factor(const struct hw_profile *p, const char *type); /* 1 when not named */
 
 /* A roofline. Decode: t = max(bytes / (efficiency * bandwidth), 2 * parameters / gflops) +
  * overhead; prefill: gflops / (2 * parameters). */

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/utsname.h>
 
 #include "base/fs.h"
@@ -38,6 +39,7 @@ enum field_type {
     FIELD_FLAG,      /* bool */
     FIELD_MEGABYTES, /* uint64_t bytes */
     FIELD_NAMES,     /* char **, NULL-terminated */
+    FIELD_FACTORS,   /* struct hw_type_factor[HW_TYPES_MAX], count behind it */
 };
 
 struct field {
@@ -67,6 +69,7 @@ static const struct field fields[] = {
     {"targets", "min_tokens_per_second", FIELD_REAL, AT(min_tps), 0, 1e6},
     {"targets", "max_latency_ms", FIELD_REAL, AT(max_latency_ms), 0, 1e9},
     {"targets", "min_accuracy_score", FIELD_REAL, AT(min_accuracy), 0, 1},
+    {NULL, "type_factors", FIELD_FACTORS, AT(factors), 0.01, 100},
     {NULL, "supported_quantizations", FIELD_NAMES, AT(quantizations), 0, 0},
 };
 
@@ -136,6 +139,25 @@ static int read_names(struct hw_profile *p, const struct field *f, const struct 
     return 0;
 }
 
+/* A map from type to factor. hw cannot tell which names are types: who reads the list looks its own
+ * up. */
+static int read_factors(struct hw_profile *p, const struct field *f, const struct tree *t,
+                        struct err *e)
+{
+    if (t->kind != TREE_MAP || t->count > HW_TYPES_MAX)
+        return refuse(p, f, t, "a map such as {Q4_K: 1, IQ3_S: 1.3} of at most 48 types", e);
+    for (size_t i = 0; i < t->count; i++) {
+        struct hw_type_factor *x = &p->factors[i];
+        if (strlen(t->keys[i]) >= sizeof(x->type) || !tree_real(t->items[i], &x->factor) ||
+            x->factor < f->min || x->factor > f->max)
+            return refuse(p, f, t->items[i],
+                          "a map from names of types to numbers from 0.01 to 100", e);
+        snprintf(x->type, sizeof(x->type), "%s", t->keys[i]);
+    }
+    p->n_factors = (int)t->count;
+    return 0;
+}
+
 static int read_field(struct hw_profile *p, const struct field *f, const struct tree *t,
                       struct err *e)
 {
@@ -147,6 +169,8 @@ static int read_field(struct hw_profile *p, const struct field *f, const struct 
         return tree_bool(t, flag) ? 0 : refuse(p, f, t, "true or false", e);
     case FIELD_NAMES:
         return read_names(p, f, t, e);
+    case FIELD_FACTORS:
+        return read_factors(p, f, t, e);
     default:
         return read_number(p, f, t, e);
     }
@@ -394,6 +418,22 @@ static json_t *number_json_new(double value)
     return value > 0 ? json_real_new(value) : json_null();
 }
 
+static json_t *factors_json_new(const struct hw_profile *p)
+{
+    json_t *o = p->n_factors > 0 ? json_object() : json_null();
+    for (int i = 0; i < p->n_factors; i++)
+        json_object_set_new(o, p->factors[i].type, json_real_new(p->factors[i].factor));
+    return o;
+}
+
+double hw_profile_factor(const struct hw_profile *p, const char *type)
+{
+    for (int i = 0; i < p->n_factors; i++)
+        if (strcasecmp(p->factors[i].type, type) == 0)
+            return p->factors[i].factor;
+    return 1;
+}
+
 static json_t *field_json_new(const struct hw_profile *p, const struct field *f)
 {
     const void *at = (const char *)p + f->offset;
@@ -408,6 +448,8 @@ static json_t *field_json_new(const struct hw_profile *p, const struct field *f)
         return number_json_new((double)*(const uint64_t *)at / megabyte);
     case FIELD_NAMES:
         return names_json_new(*(char *const *const *)at);
+    case FIELD_FACTORS:
+        return factors_json_new(p);
     case FIELD_REAL:
         return number_json_new(*(const double *)at);
     }

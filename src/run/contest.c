@@ -127,7 +127,7 @@ static int check_entries(struct contest *k, struct err *e)
         x->out = fs_join(k->out, x->name);
         x->config.out_dir = x->out;
         x->config.corpus_bytes = k->held_out_from;
-        if (run_plan(&x->config, &plan, e) != 0)
+        if (run_plan(&x->config, NULL, NULL, &plan, e) != 0)
             return err_context(e, "model %s", x->name);
         learn_scale(k, plan);
         json_decref(plan);

@@ -50,6 +50,7 @@ void run_space(struct run *r, struct search_space *s)
         .fixed_bytes = r->subject.fixed_bytes,
         .bytes_limit = r->limits.bytes_max,
         .targets = r->set.targets,
+        .time = {.ms = r->speed.ms, .ms_max = r->limits.ms_max},
         .stock_names = r->subject.stock_names,
         .feedback = r->have_factors ? r->factors.sha256 : NULL,
         .max_trials = trials_most(r),
@@ -124,7 +125,7 @@ int run_stock_and_search(struct run *r, struct err *e)
                      r->set.budget_minutes);
             break;
         }
-        limits_learn(&r->limits, &r->set, &r->subject, &r->trials);
+        limits_learn(&r->limits, &r->set, &r->subject, &r->speed, &r->trials);
         run_space(r, &space);
         rc = builtin.next(builtin.ud, &space, &r->trials, &p, e);
         if (rc != 0)

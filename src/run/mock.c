@@ -157,7 +157,8 @@ static int mock_speed(struct run *r, const struct trial *t, const char *path, st
     if (r->set.has_profile && r->set.profile.remote) {
         struct hw_prediction p =
             hw_predict(&r->set.profile, (uint64_t)read, 0, r->subject.desc->parameters);
-        s->tps_decode = p.tps_decode;
+        s->tps_decode =
+            t->group_types ? speed_tps(&r->speed, &r->subject, t->group_types) : p.tps_decode;
         s->tps_prefill = p.tps_prefill;
     } else {
         s->tps_decode = 1e3 / ms;

@@ -12,30 +12,29 @@
 #include "base/thread.h"
 #include "base/banned.h"
 
-static const double share_of_bandwidth = 0.8;
-
-static double predicted_tps(const struct run *r, uint64_t file_bytes)
+static json_t *rate_new(double rate)
 {
-    uint64_t read = bytes_per_token(&r->subject, file_bytes);
-    if (r->set.has_profile && r->set.profile.remote)
-        return hw_predict(&r->set.profile, read, 0, r->subject.desc->parameters).tps_decode;
-    return r->hw.bandwidth_gbs > 0 && read > 0
-               ? r->hw.bandwidth_gbs * 1e9 * share_of_bandwidth / (double)read
-               : 0;
+    return rate > 0 ? json_real_new(rate) : json_null();
+}
+
+static bool fits(const struct run *r, uint64_t bytes, double ms)
+{
+    return bytes <= r->limits.bytes_max && !(r->limits.ms_max > 0 && ms > r->limits.ms_max);
 }
 
 static json_t *stock_row_new(const struct run *r, const struct search_stock *m)
 {
     json_t *o = json_object();
-    double tps = predicted_tps(r, m->bytes);
     json_object_set_new(o, "name", json_string(m->name));
     json_object_set_new(o, "bytes", json_integer((json_int_t)m->bytes));
     json_object_set_new(o, "bpw",
                         json_real_new((double)m->bytes * 8 / (double)r->subject.desc->parameters));
     json_object_set_new(o, "memory_bytes",
                         json_integer((json_int_t)(m->bytes + r->limits.kv_bytes)));
-    json_object_set_new(o, "tps_predicted", tps > 0 ? json_real_new(tps) : json_null());
-    json_object_set_new(o, "fits", json_boolean(m->bytes <= r->limits.bytes_max));
+    json_object_set_new(o, "tps_predicted", rate_new(speed_tps(&r->speed, &r->subject, m->types)));
+    json_object_set_new(o, "tps_prefill_predicted",
+                        rate_new(speed_prefill_tps(&r->speed, &r->subject, m->types)));
+    json_object_set_new(o, "fits", json_boolean(fits(r, m->bytes, m->ms)));
     return o;
 }
 

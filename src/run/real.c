@@ -509,7 +509,8 @@ static void predict_speed(const struct run *r, const struct trial *t, struct sco
 {
     struct hw_prediction p = hw_predict(&r->set.profile, bytes_per_token(&r->subject, t->bytes), 0,
                                         r->subject.desc->parameters);
-    s->tps_decode = p.tps_decode;
+    s->tps_decode =
+        t->group_types ? speed_tps(&r->speed, &r->subject, t->group_types) : p.tps_decode;
     s->tps_prefill = p.tps_prefill;
     s->first_token_ms = p.tps_prefill > 0 ? PROMPT_TOKENS * 1e3 / p.tps_prefill : 0;
 }

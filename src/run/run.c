@@ -40,6 +40,7 @@ static void run_close(struct run *r)
         factors_close(&r->factors);
     xfree(r->imatrix_path);
     xfree(r->history.sibling_name);
+    speed_release(&r->speed);
     subject_release(&r->subject);
     settings_release(&r->set);
     xfree(r->folder);
@@ -68,9 +69,12 @@ static int survey(struct run *r, struct err *e)
     if (hw_detect(&r->hw, bandwidth, e) != 0 || subject_open(&r->subject, &r->set, e) != 0)
         return -1;
     complete_context(r);
-    if (limits_init(&r->limits, &r->set, &r->subject, &r->hw, e) != 0)
+    if (speed_init(r, e) != 0 ||
+        limits_init(&r->limits, &r->set, &r->subject, &r->hw, &r->speed, e) != 0)
         return -1;
-    subject_choose_types(&r->subject, &r->set, r->limits.bytes_max);
+    const struct limits *l = &r->limits;
+    subject_choose_types(&r->subject, &r->set,
+                         l->speed_bytes < l->bytes_max ? l->speed_bytes : l->bytes_max);
     return 0;
 }
 
@@ -85,7 +89,7 @@ static int execute(struct run *r, json_t **report, struct err *e)
         run_say(r, "%d finished trials of the earlier part are kept", r->repeated);
     if (r->world->prepare(r, e) != 0)
         return -1;
-    limits_learn(&r->limits, &r->set, &r->subject, &r->trials);
+    limits_learn(&r->limits, &r->set, &r->subject, &r->speed, &r->trials);
     stage_enter(r, STAGE_PROBES);
     if (r->world->probe(r, e) != 0)
         return -1;
@@ -93,6 +97,7 @@ static int execute(struct run *r, json_t **report, struct err *e)
     if (!r->set.mock)
         trials_prune_files(r);
     int rc = run_stock_and_search(r, e);
+    speed_remember(r);
     if (rc == 0)
         rc = final_run(r, &o, e);
     if (rc == 0)
@@ -342,10 +347,11 @@ int run_resume(const char *run_id, const char *home, struct store *s, const stru
 
 /* ---- planning ---- */
 
-int run_plan(const struct run_config *c, json_t **plan, struct err *e)
+int run_plan(const struct run_config *c, struct store *s, const struct run_listener *l,
+             json_t **plan, struct err *e)
 {
     struct run r;
-    run_init(&r, NULL, NULL);
+    run_init(&r, s, l);
     int rc = settings_init(&r.set, c, e);
     if (rc == 0)
         rc = survey(&r, e);

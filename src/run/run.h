@@ -38,9 +38,10 @@ struct run_listener {
     void *ud;
 };
 
-/* What would be done: exact sizes of every stock mix, limits, which fit, feasibility; writes
- * nothing. */
-int run_plan(const struct run_config *c, json_t **plan, struct err *e);
+/* What would be done: exact sizes of every stock mix, limits, which fit, feasibility. Writes no
+ * weights; of s (NULL = none) speeds and sensitivities are read, and speeds measured here kept. */
+int run_plan(const struct run_config *c, struct store *s, const struct run_listener *l,
+             json_t **plan, struct err *e);
 
 /* Runs to the end. *report: ARCHITECTURE.md's result document (new reference); its "status" is met,
  * best_effort or infeasible. ERR_INTERRUPTED leaves the run resumable. */

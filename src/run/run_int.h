@@ -2,6 +2,7 @@
  *
  *   settings.c  what was asked, as a value that is stored and read back
  *   target.c    targets and presets → limits; what arithmetic proves infeasible
+ *   speed.c     milliseconds per token of each type on the device
  *   subject.c   the model as the loop sees it: groups, types, exact sizes
  *   record.c    rows and events: what survives a kill, and what a listener hears
  *   stage.c     stages, their share of the time, progress over all
@@ -96,23 +97,49 @@ int subject_file_bytes(const struct subject *m, const struct recipe *r,
 const char *subject_dataset(const struct settings *s);
 enum { CALIBRATION_CHUNK_TOKENS = 512 };
 
+/* ---- speed.c ---- */
+
+enum speed_source { SPEED_GUESS, SPEED_BANDWIDTH, SPEED_PROFILE, SPEED_MEASURED };
+
+/* token ms = factor * (max(sum over groups of ms[group][type], least_ms) + overhead_ms) */
+struct speed {
+    enum speed_source source;
+    double *ms; /* (n_groups, SEARCH_TYPES), NaN = not known; NULL = nothing is known */
+    double overhead_ms, least_ms, factor;
+    struct hw_kernels kernels; /* of SPEED_MEASURED */
+};
+struct run;
+/* For the device of r->set and the subject; measures the kernels of this machine when a speed is
+ * asked and r->store does not have them. */
+int speed_init(struct run *r, struct err *e);
+void speed_release(struct speed *s);
+/* Of reading the weights alone; NaN = not known. types: (n_groups). */
+double speed_read_ms(const struct speed *s, const struct subject *m, const enum dtype *types);
+/* Predicted tokens per second; 0 = cannot be predicted. */
+double speed_tps(const struct speed *s, const struct subject *m, const enum dtype *types);
+double speed_prefill_tps(const struct speed *s, const struct subject *m, const enum dtype *types);
+const char *speed_source_name(const struct speed *s);
+/* Keeps how measured and predicted speeds of this run's candidates differ, for later runs. */
+void speed_remember(const struct run *r);
+
 /* ---- target.c ---- */
 
 struct limits {
-    uint64_t bytes_max;      /* of the file; UINT64_MAX = none */
-    uint64_t size_bytes;     /* by size and bits per weight; UINT64_MAX = none */
-    uint64_t memory_bytes;   /* by memory at context */
-    uint64_t speed_bytes;    /* by tokens/s */
+    uint64_t bytes_max;    /* of the file, by size and memory; UINT64_MAX = none */
+    uint64_t size_bytes;   /* by size and bits per weight; UINT64_MAX = none */
+    uint64_t memory_bytes; /* by memory at context */
+    double ms_max; /* by tokens/s: what reading the weights may take per token; 0 = no limit */
+    uint64_t speed_bytes; /* what a file of the fastest type may have then; UINT64_MAX = no limit */
     uint64_t smallest_bytes; /* the smallest file that the types can make */
     uint64_t kv_bytes;       /* at the context of the targets */
     uint64_t compute_bytes;  /* measured, or 0 before that */
-    bool speed_predicted;    /* from a profile, not measured */
+    bool speed_predicted;    /* from a profile, not measured: nothing here corrects it */
     uint32_t context;
     double bandwidth_gbs; /* that was reckoned with; 0 = none */
 };
-/* What is known before any measurement. hw may lack a bandwidth. */
+/* What is known before any candidate was measured. hw may lack a bandwidth. */
 int limits_init(struct limits *l, const struct settings *s, const struct subject *m,
-                const struct hw *hw, struct err *e);
+                const struct hw *hw, const struct speed *speed, struct err *e);
 /* 0 = may be feasible; 1 = proven infeasible: sentence and hint say why. */
 int limits_infeasible(const struct limits *l, const struct settings *s, const struct subject *m,
                       const struct hw *hw, char sentence[static ERR_MESSAGE_MAX],
@@ -120,10 +147,10 @@ int limits_infeasible(const struct limits *l, const struct settings *s, const st
 /* Bytes of weights that one decoded token reads: the file without an embedding that is only looked
  * up. */
 uint64_t bytes_per_token(const struct subject *m, uint64_t file_bytes);
-/* Corrects the limits by what trials measured: compute buffers, and the line ms/token over
- * bytes. */
+/* Corrects the limits by what trials measured: compute buffers, and the line of measured ms per
+ * token over those of the table. */
 void limits_learn(struct limits *l, const struct settings *s, const struct subject *m,
-                  const struct trials *t);
+                  const struct speed *speed, const struct trials *t);
 json_t *limits_json_new(const struct limits *l);
 
 /* ---- the world ---- */
@@ -205,6 +232,7 @@ struct run {
     struct settings set;
     struct subject subject;
     struct limits limits;
+    struct speed speed;
     struct hw hw;
     struct store *store;
     const struct run_listener *listener;

@@ -83,11 +83,30 @@ static json_t *profile_json_new(const struct hw_profile *p)
     json_object_set_new(o, "overhead_ms", json_real_new(p->overhead_ms));
     json_object_set_new(o, "gflops", json_real_new(p->gflops));
     json_object_set_new(o, "cores", json_integer(p->cores));
+    json_t *factors = json_object();
+    for (int i = 0; i < p->n_factors; i++)
+        json_object_set_new(factors, p->factors[i].type, json_real_new(p->factors[i].factor));
+    json_object_set_new(o, "type_factors", factors);
     json_t *list = p->quantizations ? json_array() : json_null();
     for (size_t i = 0; p->quantizations && p->quantizations[i]; i++)
         json_array_append_new(list, json_string(p->quantizations[i]));
     json_object_set_new(o, "supported_quantizations", list);
     return o;
+}
+
+static void factors_parse(struct hw_profile *p, json_t *doc)
+{
+    const char *type;
+    json_t *value;
+    json_object_foreach(doc, type, value)
+    {
+        struct hw_type_factor *f = &p->factors[p->n_factors];
+        if (p->n_factors == HW_TYPES_MAX || strlen(type) >= sizeof(f->type))
+            return;
+        snprintf(f->type, sizeof(f->type), "%s", type);
+        f->factor = json_number_value(value);
+        p->n_factors += f->factor > 0;
+    }
 }
 
 static void profile_parse(struct hw_profile *p, const json_t *doc)
@@ -104,6 +123,7 @@ static void profile_parse(struct hw_profile *p, const json_t *doc)
         .cores = (int)json_opt_i64(doc, "cores", 0),
     };
     snprintf(p->name, sizeof(p->name), "%s", json_opt_str(doc, "name", ""));
+    factors_parse(p, json_object_get(doc, "type_factors"));
     if (!json_is_array(list))
         return;
     p->quantizations = xcalloc(json_array_size(list) + 1, sizeof(*p->quantizations));

@@ -1,11 +1,11 @@
-/* Targets → limits on the bytes of a file, and what arithmetic alone proves infeasible.
+/* Targets → limits on bytes and time of a candidate, and what arithmetic alone proves infeasible.
  *
- * Every limit is in bytes of the finished file, as bytes are what the search trades in. Size and
- * bits per weight are exact from the start. Memory leaves what the KV cache and the compute buffers
- * do not take; the buffers are guessed until one candidate's were measured. Speed is a line, ms per
- * token over bytes, fitted to what was measured; its slope is held near what the memory bandwidth
- * allows, so that two noisy points cannot turn it over. For another machine the line is its
- * profile's roofline.
+ * Size and bits per weight are exact bytes of the finished file from the start. Memory leaves what
+ * the KV cache and the compute buffers do not take; the buffers are guessed until one candidate's
+ * were measured. Tokens per second leave milliseconds for reading the weights, by the table of
+ * speed.c; what was measured here corrects it by a line, measured ms per token over those of the
+ * table, whose slope is held near one, so that two noisy points cannot turn it over. For another
+ * machine its profile's figures stand as they are.
  *
  * A proof must be a bound: bytes that one token reads at least, at the bandwidth that the memory
  * has at most. Weights that may live in the caches prove nothing, and of experts only what every
@@ -21,10 +21,9 @@
 #include "base/banned.h"
 
 enum { COMPUTE_BATCH = 512, CACHE_FACTOR = 4 };
-static const double share_of_bandwidth = 0.8; /* what decoding reaches of measured read bandwidth */
-static const double bandwidth_guess_gbs = 10;
 static const double fit_spread = 0.1; /* the prior slope weighs as points this far apart */
 static const double speed_margin = 0.98;
+static const double no_time_ms = 1e-9; /* a limit that nothing keeps */
 
 static uint64_t min_u64(uint64_t a, uint64_t b)
 {
@@ -83,7 +82,7 @@ static uint64_t compute_guess(const struct model_desc *d)
 
 static void combine(struct limits *l)
 {
-    l->bytes_max = min_u64(min_u64(l->size_bytes, l->memory_bytes), l->speed_bytes);
+    l->bytes_max = min_u64(l->size_bytes, l->memory_bytes);
 }
 
 static void limit_memory(struct limits *l, const struct settings *s, const struct subject *m)
@@ -98,28 +97,37 @@ static void limit_memory(struct limits *l, const struct settings *s, const struc
         l->memory_bytes = l->smallest_bytes;
 }
 
-static double predicted_tps(const struct settings *s, const struct subject *m, uint64_t file_bytes)
+/* Bytes of a file whose weights are all of the type that is read fastest. */
+static uint64_t fastest_bytes(const struct subject *m, const struct speed *speed, double ms)
 {
-    uint64_t read = bytes_per_token(m, file_bytes);
-    return hw_predict(&s->profile, read, 0, m->desc->parameters).tps_decode;
+    double least = 0, bytes = 0;
+    for (size_t g = 0; g < m->groups.n; g++) {
+        double best = INFINITY, size = 0;
+        for (int k = 0; k < m->sizes.n_types; k++) {
+            double b = (double)m->sizes.groups[g].bytes[k];
+            double t = speed->ms[g * SEARCH_TYPES + (unsigned)m->sizes.types[k]];
+            if (b > 0 && t > 0 && t / b < best) {
+                best = t / b;
+                size = b;
+            }
+        }
+        least += size > 0 ? best * size : 0;
+        bytes += size;
+    }
+    double file = (double)m->fixed_bytes + (least > 0 ? bytes * ms / least : bytes);
+    return file < 9e18 ? (uint64_t)file : UINT64_MAX;
 }
 
-/* The largest file that another machine is predicted to run fast enough. */
-static void limit_remote_speed(struct limits *l, const struct settings *s, const struct subject *m)
+/* offset and slope: of measured milliseconds per token over those of the table. */
+static void limit_speed(struct limits *l, const struct settings *s, const struct subject *m,
+                        const struct speed *speed, double offset, double slope, double margin)
 {
-    uint64_t low = l->smallest_bytes, high = m->fixed_bytes + allocate_largest(&m->sizes);
-    if (!(s->targets.tps_min > 0) || !(predicted_tps(s, m, high) > 0))
+    if (!(s->targets.tps_min > 0) || !speed->ms)
         return;
-    if (predicted_tps(s, m, high) >= s->targets.tps_min)
-        return;
-    for (int i = 0; i < 64 && high - low > 1; i++) {
-        uint64_t middle = low + (high - low) / 2;
-        if (predicted_tps(s, m, middle) >= s->targets.tps_min)
-            low = middle;
-        else
-            high = middle;
-    }
-    l->speed_bytes = low;
+    l->ms_max = fmax((margin * 1e3 / s->targets.tps_min - offset) / slope, no_time_ms);
+    if (l->ms_max < speed->least_ms)
+        l->ms_max = no_time_ms;
+    l->speed_bytes = fastest_bytes(m, speed, l->ms_max);
 }
 
 static bool remote(const struct settings *s)
@@ -145,7 +153,7 @@ static int limit_preset(struct limits *l, const struct settings *s, const struct
 }
 
 int limits_init(struct limits *l, const struct settings *s, const struct subject *m,
-                const struct hw *hw, struct err *e)
+                const struct hw *hw, const struct speed *speed, struct err *e)
 {
     const struct targets *t = &s->targets;
     *l = (struct limits){.bytes_max = UINT64_MAX,
@@ -167,8 +175,8 @@ int limits_init(struct limits *l, const struct settings *s, const struct subject
     l->bandwidth_gbs = remote(s) ? s->profile.bandwidth_gbs : hw->bandwidth_gbs;
     l->speed_predicted = remote(s);
     limit_memory(l, s, m);
-    if (remote(s))
-        limit_remote_speed(l, s, m);
+    limit_speed(l, s, m, speed, speed->factor * speed->overhead_ms, speed->factor,
+                remote(s) ? 1 : speed_margin);
     combine(l);
     return 0;
 }
@@ -257,22 +265,22 @@ int limits_infeasible(const struct limits *l, const struct settings *s, const st
 
 /* ---- learning ---- */
 
-/* ms per token as a line over bytes that the slope of the memory's bandwidth holds. */
+/* Measured ms per token as a line over those of the table. */
 struct line {
-    double at_zero, per_byte;
+    double at_zero, slope;
     int points;
 };
 
-static struct line fit_speed(const struct limits *l, const struct subject *m,
+static struct line fit_speed(const struct subject *m, const struct speed *speed,
                              const struct trials *t)
 {
-    double gbs = l->bandwidth_gbs > 0 ? l->bandwidth_gbs : bandwidth_guess_gbs;
-    double prior = 1e3 / (gbs * 1e9 * share_of_bandwidth), n = 0, sx = 0, sy = 0, sxx = 0, sxy = 0;
+    double n = 0, sx = 0, sy = 0, sxx = 0, sxy = 0;
     for (size_t i = 0; i < t->n; i++) {
         const struct trial *c = &t->items[i];
-        if (c->failed || !(c->score.tps_decode > 0))
+        double x = c->group_types ? speed_read_ms(speed, m, c->group_types) : NAN;
+        if (c->failed || !(c->score.tps_decode > 0) || isnan(x))
             continue;
-        double x = (double)bytes_per_token(m, c->bytes), y = 1e3 / c->score.tps_decode;
+        double y = 1e3 / c->score.tps_decode;
         n += 1;
         sx += x;
         sy += y;
@@ -282,29 +290,21 @@ static struct line fit_speed(const struct limits *l, const struct subject *m,
     if (!(n > 0))
         return (struct line){0};
     double mx = sx / n, my = sy / n, held = fit_spread * mx * fit_spread * mx;
-    double slope = (sxy - n * mx * my + held * prior) / (sxx - n * mx * mx + held);
-    slope = fmax(slope, prior / 10);
+    double slope = (sxy - n * mx * my + held * speed->factor) / (sxx - n * mx * mx + held);
+    slope = fmax(slope, speed->factor / 10);
     return (struct line){my - slope * mx, slope, (int)n};
 }
 
 static void learn_speed(struct limits *l, const struct settings *s, const struct subject *m,
-                        const struct trials *t)
+                        const struct speed *speed, const struct trials *t)
 {
-    struct line f = fit_speed(l, m, t);
-    uint64_t most = m->fixed_bytes + allocate_largest(&m->sizes);
-    if (f.points == 0 || !(s->targets.tps_min > 0))
-        return;
-    double read = (speed_margin * 1e3 / s->targets.tps_min - f.at_zero) / f.per_byte;
-    double per_file_byte = (double)bytes_per_token(m, most) / (double)(most - m->fixed_bytes);
-    double bytes = (double)m->fixed_bytes + read / per_file_byte;
-    if (bytes >= (double)most)
-        l->speed_bytes = UINT64_MAX;
-    else
-        l->speed_bytes = bytes > (double)l->smallest_bytes ? (uint64_t)bytes : l->smallest_bytes;
+    struct line f = fit_speed(m, speed, t);
+    if (f.points > 0)
+        limit_speed(l, s, m, speed, f.at_zero, f.slope, speed_margin);
 }
 
 void limits_learn(struct limits *l, const struct settings *s, const struct subject *m,
-                  const struct trials *t)
+                  const struct speed *speed, const struct trials *t)
 {
     for (size_t i = 0; i < t->n; i++) {
         const struct score *c = &t->items[i].score;
@@ -316,7 +316,7 @@ void limits_learn(struct limits *l, const struct settings *s, const struct subje
     }
     limit_memory(l, s, m);
     if (!l->speed_predicted)
-        learn_speed(l, s, m, t);
+        learn_speed(l, s, m, speed, t);
     combine(l);
 }
 
@@ -332,7 +332,8 @@ json_t *limits_json_new(const struct limits *l)
     set_limit(o, "bytes_max", l->bytes_max);
     set_limit(o, "by_size", l->size_bytes);
     set_limit(o, "by_memory", l->memory_bytes);
-    set_limit(o, "by_speed", l->speed_bytes);
+    if (l->ms_max > 0)
+        json_object_set_new(o, "ms_per_token_max", json_real_new(l->ms_max));
     set_limit(o, "smallest_bytes", l->smallest_bytes);
     set_limit(o, "kv_bytes", l->kv_bytes);
     json_object_set_new(o, "context", json_integer((json_int_t)l->context));

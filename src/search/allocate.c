@@ -137,34 +137,44 @@ static void add_group(const struct knapsack *k, const struct ladder *l, const do
     }
 }
 
-static int solve(struct knapsack *k, struct err *e)
+/* What each group took for every number of cells, (n, cells). big_free(took, n * cells). */
+static uint8_t *solve(const struct knapsack *k, struct err *e)
 {
     size_t row_bytes = k->cells * sizeof(double);
     uint8_t *took = big_alloc(k->n * k->cells, "the knapsack's choices", e);
     double *best = big_alloc(row_bytes, "the knapsack's table", e);
     double *next = big_alloc(row_bytes, "the knapsack's table", e);
-    int rc = took && best && next ? 0 : -1;
-    for (size_t g = 0; rc == 0 && g < k->n; g++) {
+    bool good = took && best && next;
+    for (size_t g = 0; good && g < k->n; g++) {
         add_group(k, &k->ladders[g], best, next, took + g * k->cells);
         double *swap = best;
         best = next;
         next = swap;
     }
-    size_t c = k->cells - 1;
-    for (size_t g = k->n; rc == 0 && g-- > 0;) {
+    big_free(best, row_bytes);
+    big_free(next, row_bytes);
+    if (!good) {
+        big_free(took, k->n * k->cells);
+        return NULL;
+    }
+    return took;
+}
+
+/* The choice for so many bytes above the smallest candidate. */
+static void trace(struct knapsack *k, const uint8_t *took, uint64_t room)
+{
+    size_t c = (size_t)(room / k->unit);
+    c = c < k->cells ? c : k->cells - 1;
+    for (size_t g = k->n; g-- > 0;) {
         k->choice[g] = took[g * k->cells + c];
         c -= cells_of(k, k->ladders[g].extra[k->choice[g]]);
     }
-    big_free(took, k->n * k->cells);
-    big_free(best, row_bytes);
-    big_free(next, row_bytes);
-    return rc;
 }
 
 /* Spends bytes that rounding left unused: the best step up by KL per byte, until none fits. */
-static void spend_rest(struct knapsack *k)
+static void spend_rest(struct knapsack *k, uint64_t room)
 {
-    uint64_t left = k->room;
+    uint64_t left = room;
     for (size_t g = 0; g < k->n; g++)
         left -= k->ladders[g].extra[k->choice[g]];
     for (;;) {
@@ -190,10 +200,10 @@ static void spend_rest(struct knapsack *k)
     }
 }
 
-static int build(struct knapsack *k, const struct probe_table *t, uint64_t bytes_limit,
-                 struct err *e)
+/* Ladders of all groups; *least: bytes of the smallest candidate. */
+static int build(struct knapsack *k, const struct probe_table *t, uint64_t *least, struct err *e)
 {
-    uint64_t least = 0;
+    *least = 0;
     k->n = t->n_groups;
     k->ladders = xcalloc(k->n + 1, sizeof(*k->ladders));
     k->choice = xcalloc(k->n + 1, sizeof(*k->choice));
@@ -202,38 +212,76 @@ static int build(struct knapsack *k, const struct probe_table *t, uint64_t bytes
         if (k->ladders[g].n == 0)
             return err_set(e, ERR_UNSUPPORTED, "allow more types, or give an importance matrix",
                            "tensor group %zu: none of the allowed types can store it", g);
-        least += k->ladders[g].base;
+        *least += k->ladders[g].base;
     }
-    if (least > bytes_limit) {
-        char need[NUM_TEXT_MAX], have[NUM_TEXT_MAX];
-        return err_set(e, ERR_INFEASIBLE, "raise the target, or allow smaller types",
-                       "the smallest candidate needs %s for its weights, the limit leaves %s",
-                       num_format_size(least, need), num_format_size(bytes_limit, have));
-    }
-    k->room = bytes_limit - least;
     return 0;
+}
+
+static int too_small(uint64_t least, uint64_t limit, struct err *e)
+{
+    char need[NUM_TEXT_MAX], have[NUM_TEXT_MAX];
+    return err_set(e, ERR_INFEASIBLE, "raise the target, or allow smaller types",
+                   "the smallest candidate needs %s for its weights, the limit leaves %s",
+                   num_format_size(least, need), num_format_size(limit, have));
+}
+
+/* The allocation that the knapsack has chosen. */
+static void take(struct knapsack *k, const struct probe_table *t, struct allocation *out)
+{
+    out->types = xcalloc(k->n + 1, sizeof(*out->types));
+    for (size_t g = 0; g < k->n; g++)
+        out->types[g] = t->types[k->ladders[g].type[k->choice[g]]];
+    out->kld = allocate_kld(t, out->types);
+    out->bytes = allocate_bytes(t, out->types);
+}
+
+int allocate_frontier(const struct probe_table *t, const uint64_t *limits, size_t n,
+                      struct allocation *out, struct err *e)
+{
+    struct knapsack k = {0};
+    uint64_t least, highest = 0;
+    for (size_t i = 0; i < n; i++) {
+        out[i] = (struct allocation){.kld = NAN};
+        highest = limits[i] > highest ? limits[i] : highest;
+    }
+    int rc = build(&k, t, &least, e);
+    uint8_t *took = NULL;
+    if (rc == 0 && highest >= least) {
+        k.room = highest - least;
+        choose_grid(&k);
+        took = solve(&k, e);
+        rc = took ? 0 : -1;
+    }
+    for (size_t i = 0; took && i < n; i++) {
+        if (limits[i] < least)
+            continue;
+        uint64_t room = limits[i] - least < k.room ? limits[i] - least : k.room;
+        trace(&k, took, room);
+        spend_rest(&k, room);
+        take(&k, t, &out[i]);
+    }
+    if (took)
+        big_free(took, k.n * k.cells);
+    xfree(k.ladders);
+    xfree(k.choice);
+    return rc;
 }
 
 int allocate(const struct probe_table *t, uint64_t bytes_limit, enum dtype *types, double *kld,
              uint64_t *bytes, struct err *e)
 {
-    struct knapsack k = {0};
-    int rc = build(&k, t, bytes_limit, e);
-    if (rc == 0) {
-        choose_grid(&k);
-        rc = solve(&k, e);
-    }
-    if (rc == 0)
-        spend_rest(&k);
-    for (size_t g = 0; rc == 0 && g < k.n; g++)
-        types[g] = t->types[k.ladders[g].type[k.choice[g]]];
-    if (rc == 0 && kld)
-        *kld = allocate_kld(t, types);
-    if (rc == 0 && bytes)
-        *bytes = allocate_bytes(t, types);
-    xfree(k.ladders);
-    xfree(k.choice);
-    return rc;
+    struct allocation a;
+    if (allocate_frontier(t, &bytes_limit, 1, &a, e) != 0)
+        return -1;
+    if (!a.types)
+        return too_small(allocate_smallest(t), bytes_limit, e);
+    memcpy(types, a.types, t->n_groups * sizeof(*types));
+    if (kld)
+        *kld = a.kld;
+    if (bytes)
+        *bytes = a.bytes;
+    xfree(a.types);
+    return 0;
 }
 
 static int type_index(const struct probe_table *t, enum dtype type)

@@ -102,7 +102,8 @@ static void look_init(struct look *l, const struct search_space *s, const struct
 {
     *l = (struct look){.space = s, .history = h};
     l->floor = correct_table(&l->table, s->table, s->groups, h, s->feedback != NULL);
-    weigh_table(&l->weighted, &l->table, s->codebook_handicap);
+    /* A limit on time knows what each type costs on the device; then nothing else is needed. */
+    weigh_table(&l->weighted, &l->table, s->time.ms_max > 0 ? 1 : s->codebook_handicap);
     uint64_t most = s->fixed_bytes + allocate_largest(s->table);
     /* A limit below what these types can reach is a target that is missed: then the smallest there
      * is. */
@@ -123,8 +124,16 @@ static int optimum(struct look *l, uint64_t file_limit, double *kld, struct err 
 {
     uint64_t fixed = l->space->fixed_bytes;
     uint64_t room = file_limit > fixed ? file_limit - fixed : 0;
-    if (allocate(&l->weighted, room, l->types, NULL, NULL, e) != 0)
-        return -1;
+    struct err slow = {0};
+    if (allocate_within(&l->weighted, &l->space->time, room, l->types, &slow) != 0) {
+        if (slow.code != ERR_INFEASIBLE || !(l->space->time.ms_max > 0)) {
+            *e = slow;
+            return -1;
+        }
+        /* A speed that these bytes cannot reach is a target that is missed: the fastest then. */
+        if (allocate_fastest(&l->weighted, &l->space->time, room, l->types, e) != 0)
+            return -1;
+    }
     if (kld)
         *kld = allocate_kld(&l->table, l->types);
     return 0;
@@ -185,6 +194,12 @@ static int vain_trials(const struct look *l)
     return vain;
 }
 
+static bool fast_enough(const struct look *l, const enum dtype *types)
+{
+    const struct search_time *time = &l->space->time;
+    return !(time->ms_max > 0) || search_ms(time, types, l->space->groups->n) <= time->ms_max;
+}
+
 /* The best measured candidate that fits and whose types are all in the table, or NULL. */
 static const struct trial *best_known(const struct look *l)
 {
@@ -192,7 +207,7 @@ static const struct trial *best_known(const struct look *l)
     for (size_t i = 0; i < l->history->n; i++) {
         const struct trial *t = &l->history->items[i];
         if (t->failed || !t->group_types || t->bytes > l->limit ||
-            isnan(allocate_kld(&l->table, t->group_types)))
+            isnan(allocate_kld(&l->table, t->group_types)) || !fast_enough(l, t->group_types))
             continue;
         if (!best || t->score.kld_mean < best->score.kld_mean)
             best = t;

@@ -69,6 +69,7 @@ struct moves {
     const struct probe_table *table;
     const struct trials *history;
     const enum dtype *from;
+    const struct search_time *time;
     enum dtype *trying, *best; /* (n_groups) */
     double best_value;
 };
@@ -85,6 +86,9 @@ static void consider(struct moves *m, const struct step *a, const struct step *b
     m->trying[a->group] = m->table->types[a->type];
     if (b)
         m->trying[b->group] = m->table->types[b->type];
+    if (m->time->ms_max > 0 &&
+        !(search_ms(m->time, m->trying, m->table->n_groups) <= m->time->ms_max))
+        return;
     if (history_has_types(m->history, m->trying, m->table->n_groups))
         return;
     memcpy(m->best, m->trying, bytes);
@@ -96,7 +100,7 @@ bool moves_best(const struct search_space *s, const struct probe_table *t, const
 {
     size_t room = t->n_groups * (size_t)t->n_types + 1;
     struct step *steps = xcalloc(room, sizeof(*steps));
-    struct moves m = {.table = t, .history = h, .from = from, .best = types};
+    struct moves m = {.table = t, .history = h, .from = from, .time = &s->time, .best = types};
     uint64_t now = s->fixed_bytes + allocate_bytes(t, from);
     int64_t free_bytes = (int64_t)(s->bytes_limit - now);
     m.trying = xcalloc(t->n_groups + 1, sizeof(*m.trying));

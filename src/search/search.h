@@ -90,6 +90,34 @@ int trials_nearest(const struct trials *t, const struct targets *targets, uint64
  * not fit. */
 int allocate(const struct probe_table *t, uint64_t bytes_limit, enum dtype *types, double *kld,
              uint64_t *bytes, struct err *e);
+/* The whole frontier from one table of the same dynamic programme: the optimum for each of n byte
+ * limits, which may come in any order. Each allocation's types are xfree'd by the caller; types
+ * NULL = even the smallest does not fit that limit. */
+struct allocation {
+    enum dtype *types; /* (n_groups) */
+    uint64_t bytes;
+    double kld;
+};
+int allocate_frontier(const struct probe_table *t, const uint64_t *limits, size_t n,
+                      struct allocation *out, struct err *e);
+
+/* What a choice costs in time: milliseconds per token that each group takes in each type. */
+enum { SEARCH_TYPES = 64 }; /* above every id of a type that a GGUF file has */
+struct search_time {
+    const double *ms; /* (n_groups, SEARCH_TYPES); NaN = not known. NULL = nothing is known */
+    double ms_max;    /* Σ allowed; 0 = no limit */
+};
+/* Σ of a choice; NaN when a type's is not known, or nothing is. */
+double search_ms(const struct search_time *s, const enum dtype *types, size_t n_groups);
+/* As allocate under both limits: the exact knapsack over bytes with time priced by a multiplier,
+ * the smallest that keeps the limit, then single and paired exchanges into what either limit
+ * leaves. Neither limit is ever exceeded. ERR_INFEASIBLE when no choice within the bytes is fast
+ * enough, or none small enough. */
+int allocate_within(const struct probe_table *t, const struct search_time *time,
+                    uint64_t bytes_limit, enum dtype *types, struct err *e);
+/* The fastest choice within the bytes, whatever its KL. */
+int allocate_fastest(const struct probe_table *t, const struct search_time *time,
+                     uint64_t bytes_limit, enum dtype *types, struct err *e);
 uint64_t allocate_smallest(const struct probe_table *t);
 uint64_t allocate_largest(const struct probe_table *t);
 /* Σ predicted KL and bytes of a choice; NaN when a type is not in the table. */
@@ -105,10 +133,11 @@ struct search_space {
     uint64_t fixed_bytes; /* of the file outside the groups: header, norms, padding */
     uint64_t bytes_limit; /* of the file, derived from targets; UINT64_MAX = none */
     struct targets targets;
+    struct search_time time;        /* on the device that is meant */
     const char *const *stock_names; /* mixes that may be proposed, NULL-terminated; NULL = all */
     int max_trials;                 /* of the search; stock mixes are not counted */
-    /* What a codebook type (IQ1, IQ2, IQ3) must save: its KL counts this much more, as CPUs decode
-     * it about half as fast as its neighbours. 1 (or 0) = nothing. */
+    /* What a codebook type (IQ1, IQ2, IQ3) must save where no speed is asked: its KL counts this
+     * much more, as CPUs decode it about half as fast as its neighbours. 1 (or 0) = nothing. */
     double codebook_handicap;
 };
 struct proposal {
@@ -142,6 +171,7 @@ struct search_stock {
     enum dtype *types; /* (n_groups), xfree */
     uint64_t bytes;
     double kld;
+    double ms; /* per token, NaN = not known */
 };
 /* All quantizing mixes that the space allows, largest first. */
 int search_stocks(const struct search_space *s, struct search_stock **list, size_t *n,

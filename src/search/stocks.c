@@ -90,6 +90,7 @@ static int stock_make(struct search_stock *out, const struct search_space *s,
     int rc = recipe_resolve(&r, s->desc, &o, &plan, e);
     for (size_t g = 0; rc == 0 && g < s->groups->n; g++)
         rc = stock_group(out, s, g, &plan, e);
+    out->ms = rc == 0 ? search_ms(&s->time, out->types, s->groups->n) : NAN;
     plan_release(&plan);
     recipe_release(&r);
     return rc;
@@ -154,6 +155,11 @@ static int compare_promise(const void *a, const void *b)
     return compare_stocks(a, b);
 }
 
+static bool fits(const struct search_space *s, const struct search_stock *m)
+{
+    return m->bytes <= s->bytes_limit && !(s->time.ms_max > 0 && m->ms > s->time.ms_max);
+}
+
 /* Under a limit: list is sorted by size, largest first. */
 static size_t select_limit(const struct search_space *s, struct search_stock *list, size_t n)
 {
@@ -161,16 +167,16 @@ static size_t select_limit(const struct search_space *s, struct search_stock *li
     const struct search_stock *largest = NULL;
     double best = INFINITY;
     for (size_t i = 0; i < n; i++) {
-        if (list[i].bytes > s->bytes_limit)
+        if (!fits(s, &list[i]))
             continue;
         largest = largest ? largest : &list[i];
         best = list[i].kld < best ? list[i].kld : best;
     }
     for (size_t i = 0; i < n; i++) {
-        bool fits = list[i].bytes <= s->bytes_limit;
         bool near = isnan(list[i].kld) && largest &&
                     (double)list[i].bytes >= nearly_all * (double)largest->bytes;
-        wanted[i] = fits && (&list[i] == largest || near || list[i].kld <= doubt * best);
+        wanted[i] =
+            fits(s, &list[i]) && (&list[i] == largest || near || list[i].kld <= doubt * best);
     }
     n = keep(list, n, wanted);
     xfree(wanted);
@@ -263,7 +269,7 @@ int stocks_next(const struct search_space *s, const struct trials *h, struct pro
     size_t n = 0, pick;
     if (search_stocks(s, &list, &n, e) != 0)
         return -1;
-    if (s->bytes_limit != UINT64_MAX) {
+    if (s->bytes_limit != UINT64_MAX || s->time.ms_max > 0) {
         n = select_limit(s, list, n);
     } else if (s->table) {
         n = select_front(list, n, targets_accuracy_only(&s->targets) ? n + 2 : FRONT_MAX);

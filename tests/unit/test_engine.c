@@ -635,6 +635,40 @@ static void test_bench(void **state)
     engine_stop(g);
 }
 
+static void test_kernels(void **state)
+{
+    static const enum dtype types[] = {DT_Q8_0, DT_Q4_K, DT_IQ3_S, DT_F16, DT_I8};
+    struct engine_kernels_job job = {
+        .types = types, .n_types = 5, .cols = 256, .rows = 128, .set_bytes = 1 << 20, .threads = 1};
+    struct hw_kernels k, again;
+    struct err e = {0};
+    (void)state;
+    struct engine *g = start(NULL);
+    assert_int_equal(engine_kernels(g, &job, &k, NULL, &e), 0);
+    assert_int_equal(k.n, 4); /* nobody multiplies I8 */
+    for (int i = 0; i < k.n; i++) {
+        assert_true(k.items[i].decode_gbs > 0.001 && k.items[i].decode_gbs < 10000);
+        assert_true(k.items[i].prefill_gflops > 0.001 && k.items[i].prefill_gflops < 1e6);
+    }
+    assert_non_null(hw_kernels_find(&k, "Q4_K"));
+    assert_null(hw_kernels_find(&k, "I8"));
+    json_t *doc = hw_kernels_json_new(&k);
+    assert_true(hw_kernels_from_json(&again, doc));
+    assert_int_equal(again.n, k.n);
+    assert_int_equal(again.set_bytes, 1 << 20);
+    assert_true(again.items[1].decode_gbs == k.items[1].decode_gbs);
+    json_object_clear(json_object_get(doc, "types"));
+    assert_false(hw_kernels_from_json(&again, doc));
+    json_decref(doc);
+    job.cols = 96; /* blocks of 32 divide it, of 256 do not */
+    assert_int_equal(engine_kernels(g, &job, &k, NULL, &e), 0);
+    assert_null(hw_kernels_find(&k, "Q4_K"));
+    assert_non_null(hw_kernels_find(&k, "Q8_0"));
+    job.cols = 0;
+    assert_int_equal(engine_kernels(g, &job, &k, NULL, &e), -1);
+    engine_stop(g);
+}
+
 /* ---- a child that fails ---------------------------------------------------------------------- */
 
 struct attack {
@@ -825,6 +859,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_sample),
         cmocka_unit_test(test_samples_follow_the_model),
         cmocka_unit_test(test_bench),
+        cmocka_unit_test(test_kernels),
         cmocka_unit_test(test_killed),
         cmocka_unit_test(test_crashed),
         cmocka_unit_test(test_hangs),

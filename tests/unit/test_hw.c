@@ -121,6 +121,7 @@ static void a_whole_profile_is_read(void **state)
                                "  cores: 6\n  efficiency: 0.7\n  overhead_ms: 4\n  gflops: 2000\n"
                                "targets: {min_tokens_per_second: 8, max_latency_ms: 500, "
                                "min_accuracy_score: 0.95}\n"
+                               "type_factors: {Q4_K: 1.02, iq3_s: 1.3}\n"
                                "supported_quantizations: [Q4_K_M, 'Q8_0']\n");
     assert_string_equal(warnings, "");
     assert_string_equal(p.name, "my-board");
@@ -136,7 +137,10 @@ static void a_whole_profile_is_read(void **state)
     assert_string_equal(p.quantizations[1], "Q8_0");
     assert_null(p.quantizations[2]);
     assert_true(p.remote);
+    assert_true(hw_profile_factor(&p, "Q4_K") == 1.02 && hw_profile_factor(&p, "IQ3_S") == 1.3);
+    assert_true(hw_profile_factor(&p, "Q8_0") == 1);
     json_t *o = hw_profile_json_new(&p);
+    assert_true(json_opt_real(json_object_get(o, "type_factors"), "Q4_K", 0) == 1.02);
     const json_t *c = json_object_get(o, "constraints"), *t = json_object_get(o, "targets");
     assert_true(json_opt_real(c, "memory_bandwidth_gbs", 0) == 102);
     assert_true(json_opt_real(c, "max_model_size_mb", 0) == 5000);

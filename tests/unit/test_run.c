@@ -309,6 +309,50 @@ static void test_remote_profile(void **state)
     place_release(&p);
 }
 
+static int count_text(const char *text, const char *what)
+{
+    int n = 0;
+    for (const char *p = text; (p = strstr(p, what)) != NULL; p++)
+        n++;
+    return n;
+}
+
+/* Types that the device decodes slowly are not chosen for their few bytes when a speed is asked. */
+static void test_slow_types(void **state)
+{
+    static const char *const slow[] = {"IQ4_XS", "IQ4_NL", "IQ3_S", "IQ3_XXS", "IQ2_S", "Q3_K"};
+    struct hw_profile board = {
+        .name = "board", .ram_gb = 8, .bandwidth_gbs = 17.1, .efficiency = 0.6, .remote = true};
+    (void)state;
+    for (int with = 0; with < 2; with++) {
+        struct place p;
+        struct seen seen = {0};
+        place_init(&p);
+        struct run_config c = mock_config(&p);
+        c.targets.tps_min = 18;
+        c.profile = &board;
+        for (int i = 0; with && i < 6; i++) {
+            snprintf(board.factors[i].type, HW_TYPE_NAME_MAX, "%s", slow[i]);
+            board.factors[i].factor = 4;
+            board.n_factors = i + 1;
+        }
+        json_t *r = optimize(&p, &c, &seen);
+        assert_string_equal(json_opt_str(r, "status", ""), "met");
+        assert_true(number(r, "best", "score", "tps_decode") >= 18);
+        char *recipe = json_text(json_object_get(json_object_get(r, "best"), "recipe"), false);
+        int n = 0;
+        for (int i = 0; i < 6; i++)
+            n += count_text(recipe, slow[i]);
+        if (with)
+            assert_int_equal(n, 0);
+        else
+            assert_true(n > 0);
+        xfree(recipe);
+        json_decref(r);
+        place_release(&p);
+    }
+}
+
 /* ---- resuming ---- */
 
 static char *winner(const json_t *report)
@@ -538,7 +582,7 @@ static void test_plan(void **state)
     place_init(&p);
     struct run_config c = mock_config(&p);
     c.targets.bpw_max = 4.5;
-    assert_int_equal(run_plan(&c, &plan, &e), 0);
+    assert_int_equal(run_plan(&c, NULL, NULL, &plan, &e), 0);
     const json_t *stock = json_object_get(plan, "stock"), *row;
     size_t i, fits = 0;
     double limit = number(plan, "limits", NULL, "bytes_max");
@@ -552,7 +596,7 @@ static void test_plan(void **state)
     assert_false(fs_exists(p.out));
     json_decref(plan);
     c.targets.bpw_max = 0.6;
-    assert_int_equal(run_plan(&c, &plan, &e), 0);
+    assert_int_equal(run_plan(&c, NULL, NULL, &plan, &e), 0);
     assert_string_equal(json_opt_str(plan, "status", ""), "infeasible");
     json_decref(plan);
     place_release(&p);
@@ -638,6 +682,7 @@ int main(void)
         cmocka_unit_test(test_best_effort),
         cmocka_unit_test(test_infeasible),
         cmocka_unit_test(test_remote_profile),
+        cmocka_unit_test(test_slow_types),
         cmocka_unit_test(test_interrupt_and_resume),
         cmocka_unit_test(test_kill_and_resume),
         cmocka_unit_test(test_resume_finished_or_foreign),
