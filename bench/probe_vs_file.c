@@ -124,7 +124,8 @@ static void score_file(struct bench *b, size_t group, enum dtype type, struct sc
 static void row(struct bench *b, size_t group, int k)
 {
     struct err e = {0};
-    struct score memory = {0}, file = {0};
+    struct score file = {0};
+    struct stat_mean memory;
     enum dtype type = b->o.types[k];
     double began = clock_seconds();
     if (probe_measure(&b->job, group, type, &memory, &e) != 0)
@@ -132,17 +133,16 @@ static void row(struct bench *b, size_t group, int k)
     double between = clock_seconds();
     if (b->o.files)
         score_file(b, group, type, &file);
-    printf("%s,%s,%.6e,%.6e,%.6e,", b->groups.items[group].name, dtype_name(type), memory.kld_mean,
-           memory.kld_low, memory.kld_high);
+    printf("%s,%s,%.6e,%.6e,%.6e,", b->groups.items[group].name, dtype_name(type), memory.mean,
+           memory.low, memory.high);
     if (b->o.files)
         printf("%.6e,%.6e,%.6e,%.4f,", file.kld_mean, file.kld_low, file.kld_high,
-               memory.kld_mean / file.kld_mean);
+               memory.mean / file.kld_mean);
     else
         printf(",,,,");
     printf("%.6e,%.3f,%.3f\n", b->table.groups[group].kld[k], between - began,
            b->o.files ? clock_seconds() - between : 0);
     fflush(stdout);
-    score_release(&memory);
     score_release(&file);
 }
 

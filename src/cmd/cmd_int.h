@@ -10,10 +10,10 @@
 #include "model/model.h"
 #include "store/store.h"
 
-extern const struct cmd cmd_optimize, cmd_plan, cmd_inspect, cmd_detect, cmd_profiles, cmd_convert,
-    cmd_quantize, cmd_calibrate, cmd_eval, cmd_bench, cmd_runs, cmd_report, cmd_compare,
-    cmd_history, cmd_stats, cmd_pull, cmd_hf, cmd_publish, cmd_help, cmd_version, cmd_completion,
-    cmd_man;
+extern const struct cmd cmd_optimize, cmd_plan, cmd_probe, cmd_inspect, cmd_detect, cmd_profiles,
+    cmd_convert, cmd_quantize, cmd_calibrate, cmd_eval, cmd_bench, cmd_runs, cmd_report,
+    cmd_compare, cmd_history, cmd_stats, cmd_pull, cmd_hf, cmd_publish, cmd_help, cmd_version,
+    cmd_completion, cmd_man;
 
 /* Argument lines. */
 #define ARG_LINE_END                                                                               \

@@ -1,4 +1,4 @@
-/* `optimize` and `plan`: arguments → a run's configuration → run/.
+/* `optimize`, `plan` and `probe`: arguments → a run's configuration → run/.
  *
  * Owns the strings of the configuration for the time of the call. Refuses combinations that
  * contradict each other (a stored run and new targets, a profile and --auto-detect) rather than
@@ -143,6 +143,12 @@ static const struct arg_spec optimize_args[] = {
 
 static const struct arg_spec plan_args[] = {
     ARG_LINES_WHAT, ARG_LINES_TARGETS, ARG_LINE_PRESET, ARG_LINE_THREADS, ARG_LINE_END,
+};
+
+static const struct arg_spec probe_args[] = {
+    ARG_LINE_MODEL_POSITION, ARG_LINE_CORPUS("UTF-8 text; self: what the model samples", "self"),
+    ARG_LINE_SEED,           ARG_LINE_THREADS,
+    ARG_LINE_GPU_LAYERS,     ARG_LINE_END,
 };
 
 static const double memory_share = 0.85; /* of a machine's memory; the rest is the system's */
@@ -471,6 +477,35 @@ static int optimize_run(struct cmd_context *c, const struct cmd_args *a, json_t 
     return rc;
 }
 
+static int probe_run_cmd(struct cmd_context *c, const struct cmd_args *a, json_t **result,
+                         struct err *e)
+{
+    struct config f = {0};
+    struct store *s = NULL;
+    struct run_listener l = {.progress = c->progress, .event = c->event, .ud = c->event_ud};
+    char *path = NULL;
+    const char *corpus = cmd_text(a, "corpus");
+    bool self = strcmp(corpus, "self") == 0;
+    if ((!self && corpus_check_file(corpus, e)) ||
+        cmd_model_path(c, cmd_text(a, "MODEL"), &path, e))
+        return -1;
+    f.model = absolute(path);
+    xfree(path);
+    f.corpus = self ? xstrdup(corpus) : absolute(corpus);
+    f.run = (struct run_config){.model_path = f.model,
+                                .home = c->home,
+                                .corpus = f.corpus,
+                                .seed = (uint64_t)cmd_integer(a, "seed"),
+                                .threads = (int)cmd_integer(a, "threads"),
+                                .gpu_layers = cmd_gpu_layers(a)};
+    int rc = cmd_store_open(c, &s, e);
+    if (rc == 0)
+        rc = run_probe(&f.run, s, &l, result, e);
+    store_close(s);
+    config_release(&f);
+    return rc;
+}
+
 static int plan_run(struct cmd_context *c, const struct cmd_args *a, json_t **result, struct err *e)
 {
     return plan_models(c, a, false, result, e);
@@ -525,10 +560,33 @@ const struct cmd cmd_plan = {
     .name = "plan",
     .group = CMD_MAIN,
     .summary = "show what optimize would do, with exact sizes, writing nothing",
-    .description = "Lists every stock mix with the exact size of its file, says which meet the "
-                   "targets, and what the search could use. The same as 'optimize --dry-run'.",
+    .description =
+        "Lists every stock mix with the exact size of its file, says which meet the targets, and "
+        "what the search could use. The same as 'optimize --dry-run'."
+        "\n\n"
+        "Where the model's sensitivities are known (from 'sintra probe' or 'optimize'), it also "
+        "predicts the KL divergence of every mix, of the best choice of types within the targets, "
+        "whose recipe --json shows, and of the best choices of all sizes. Predictions are for "
+        "choosing; optimize measures. A target for tokens/s measures once how fast this machine "
+        "is with each type.",
     .example = "sintra plan --target-bpw 4.5\n"
                "sintra plan --model ./Mistral-7B-v0.3 --profile mac-mini-m4",
     .args = plan_args,
     .run = plan_run,
+};
+
+const struct cmd cmd_probe = {
+    .name = "probe",
+    .group = CMD_MAIN,
+    .summary = "measure how sensitive each tensor group is to each type",
+    .description =
+        "Replaces one group of tensors after another by what quantization makes of it, in the "
+        "memory of a float model, and measures the KL divergence to the original; the encoder's "
+        "errors then predict every type. No file is made. What is measured is kept: an interrupted "
+        "call goes on where it was, 'sintra plan' predicts from it, and 'sintra optimize' with the "
+        "same --corpus and --seed starts from it.",
+    .example = "sintra probe sample\n"
+               "sintra probe ./TinyLlama-1.1B --corpus notes.txt --json",
+    .args = probe_args,
+    .run = probe_run_cmd,
 };

@@ -13,10 +13,10 @@
 #include "base/banned.h"
 
 static const struct cmd *const table[] = {
-    &cmd_optimize, &cmd_plan,    &cmd_inspect,    &cmd_detect,   &cmd_profiles,  &cmd_pull,
-    &cmd_hf,       &cmd_publish, &cmd_convert,    &cmd_quantize, &cmd_calibrate, &cmd_eval,
-    &cmd_bench,    &cmd_runs,    &cmd_report,     &cmd_compare,  &cmd_history,   &cmd_stats,
-    &cmd_help,     &cmd_version, &cmd_completion, &cmd_man,      NULL,
+    &cmd_optimize, &cmd_plan,  &cmd_probe,   &cmd_inspect,    &cmd_detect,   &cmd_profiles,
+    &cmd_pull,     &cmd_hf,    &cmd_publish, &cmd_convert,    &cmd_quantize, &cmd_calibrate,
+    &cmd_eval,     &cmd_bench, &cmd_runs,    &cmd_report,     &cmd_compare,  &cmd_history,
+    &cmd_stats,    &cmd_help,  &cmd_version, &cmd_completion, &cmd_man,      NULL,
 };
 
 const char *cmd_group_title(enum cmd_group g)

@@ -309,6 +309,11 @@ void engine_reference_release(struct engine_reference *r)
     *r = (struct engine_reference){.fd = -1};
 }
 
+static size_t reference_at(const struct engine_windows *w)
+{
+    return w->reference_from * (w->n_ctx - 1 - w->first);
+}
+
 /* The reference stays in the worker from call to call. */
 static int share_reference(struct engine *g, const struct engine_windows *w,
                            const struct engine_reference *r, struct err *e)
@@ -317,9 +322,10 @@ static int share_reference(struct engine *g, const struct engine_windows *w,
         return err_set(e, ERR_INPUT, "compare a model with one of the same vocabulary",
                        "the original has %" PRIu32 " tokens in its vocabulary, %s has %" PRIu32,
                        r->n_vocab, g->model, g->info.n_vocab);
-    if (engine_windows_positions(w) > r->positions)
-        return err_set(e, ERR_BUG, NULL, "the reference has %zu positions, the windows %zu",
-                       r->positions, engine_windows_positions(w));
+    size_t end = engine_windows_positions(w) + reference_at(w);
+    if (end > r->positions)
+        return err_set(e, ERR_BUG, NULL, "the reference has %zu positions, the windows end at %zu",
+                       r->positions, end);
     if (g->reference_id == r->id)
         return 0;
     g->reference_id = 0;
@@ -346,6 +352,7 @@ int engine_score(struct engine *g, const struct engine_windows *w, const struct 
     json_t *request = windows_request("score", w);
     json_object_set_new(request, "reference_positions",
                         json_integer(r ? (json_int_t)r->positions : 0));
+    json_object_set_new(request, "reference_at", json_integer(r ? (json_int_t)reference_at(w) : 0));
     if (engine_call(g, &call, request, NULL, NULL, e))
         goto out;
     memcpy(out, results.data, positions * sizeof(*out));

@@ -95,6 +95,7 @@ struct engine_windows {
     const int32_t *tokens;
     size_t n_windows;
     uint32_t n_ctx, first;
+    size_t reference_from; /* scored against a reference: where in it these windows begin */
 };
 size_t engine_windows_positions(const struct engine_windows *w); /* n_windows*(n_ctx−1−first) */
 
@@ -127,7 +128,7 @@ struct engine_position {
     uint32_t top1; /* 1 when both argmax agree (ties: lowest id) */
 };
 /* Scores windows of the loaded model. r may be NULL (perplexity only) or must be made from the same
- * windows; windows [0, w->n_windows) may be a prefix of the reference's. out: (positions),
+ * windows, or from more, of which these are w->reference_from and the following. out: (positions),
  * caller's. */
 int engine_score(struct engine *g, const struct engine_windows *w, const struct engine_reference *r,
                  struct engine_position *out, const struct progress *p, struct err *e);

@@ -9,7 +9,8 @@
  *   generate {n_tokens}                         in: prompt → {text}
  *   sample {first_seq, n_seq, n_tokens, seed}   out: ids
  *   reference {n_windows, n_ctx, first}         in: ids, reference: filled
- *   score {..., reference_positions}            in: ids, reference: read, out: engine_position[]
+ *   score {..., reference_positions, reference_at}
+ *                                               in: ids, reference: read, out: engine_position[]
  *   collect {n_windows, n_ctx, first}           in: ids → {activations} + descriptor
  *   gram {names, span, sums, collect, n_windows, n_ctx, first} in: ids → {grams, activations?} +
  *                                               descriptor: the sums, then what was collected

@@ -291,17 +291,24 @@ int worker_reference(struct worker *w, const json_t *request, json_t *answer, st
 int worker_score(struct worker *w, const json_t *request, json_t *answer, struct err *e)
 {
     struct engine_windows windows;
-    uint64_t reference;
+    uint64_t reference, at;
     (void)answer;
     if (worker_windows(w, request, &windows, e) ||
-        worker_number(request, "reference_positions", INT64_MAX / 8, &reference, e))
+        worker_number(request, "reference_positions", INT64_MAX / 8, &reference, e) ||
+        worker_number(request, "reference_at", INT64_MAX / 8, &at, e))
         return -1;
     struct run r = {.w = w, .windows = &windows};
     size_t positions = engine_windows_positions(&windows);
-    if (reference > 0 && reference < positions)
+    if (reference > 0 && reference < at + positions)
         return err_set(e, ERR_BUG, NULL, "the reference is shorter than the windows");
-    if (reference > 0 && reference_slot(&r, reference, e))
-        return -1;
+    if (reference > 0) {
+        if (reference_slot(&r, reference, e))
+            return -1;
+        r.logits += at * w->n_vocab;
+        r.log_total += at;
+        r.nll += at;
+        r.top += at;
+    }
     r.out = worker_slot(w, SLOT_OUT, positions * sizeof(*r.out), e);
     return r.out ? run_all(&r, e) : -1;
 }

@@ -22,12 +22,25 @@ static const struct {
     const char *command;
     void (*show)(struct paper *p, const json_t *r);
 } views[] = {
-    {"optimize", view_optimize},   {"plan", view_plan},       {"runs", view_runs},
-    {"report", view_report},       {"compare", view_compare}, {"history", view_history},
-    {"stats", view_stats},         {"inspect", view_inspect}, {"detect", view_detect},
-    {"profiles", view_profiles},   {"convert", view_convert}, {"quantize", view_quantize},
-    {"calibrate", view_calibrate}, {"eval", view_eval},       {"bench", view_bench},
-    {"version", view_version},     {"pull", view_pull},       {"hf", view_hf},
+    {"optimize", view_optimize},
+    {"plan", view_plan},
+    {"probe", view_probe},
+    {"runs", view_runs},
+    {"report", view_report},
+    {"compare", view_compare},
+    {"history", view_history},
+    {"stats", view_stats},
+    {"inspect", view_inspect},
+    {"detect", view_detect},
+    {"profiles", view_profiles},
+    {"convert", view_convert},
+    {"quantize", view_quantize},
+    {"calibrate", view_calibrate},
+    {"eval", view_eval},
+    {"bench", view_bench},
+    {"version", view_version},
+    {"pull", view_pull},
+    {"hf", view_hf},
     {"publish", view_publish},
 };
 

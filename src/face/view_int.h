@@ -62,6 +62,7 @@ int face_secret(void *ud, const char *prompt, char **text, struct err *e);
 /* The views, one per command. */
 void view_optimize(struct paper *p, const json_t *r);
 void view_plan(struct paper *p, const json_t *r);
+void view_probe(struct paper *p, const json_t *r);
 void view_runs(struct paper *p, const json_t *r);
 void view_report(struct paper *p, const json_t *r);
 void view_compare(struct paper *p, const json_t *r);

@@ -436,6 +436,81 @@ static void say_limits(struct paper *p, const json_t *limits)
               view_format_at(limits, "smallest_bytes", VIEW_SIZE, size));
 }
 
+/* What measured sensitivities let expect of composed files; nothing where there are none. */
+static void say_predictions(struct paper *p, const json_t *r)
+{
+    static const struct view_column optima[] = {
+        {"size", "bytes", VIEW_SIZE, STYLE_PLAIN},
+        {"bpw", "bpw", VIEW_BITS, STYLE_PLAIN},
+        {"with KV", "memory_bytes", VIEW_SIZE, STYLE_PLAIN},
+        {"KL (predicted)", "kld_predicted", VIEW_KL, STYLE_PLAIN},
+        {"tokens/s (predicted)", "tps_predicted", VIEW_RATE, STYLE_PLAIN},
+        {NULL, NULL, VIEW_TEXT, STYLE_PLAIN},
+    };
+    const json_t *about = json_object_get(r, "sensitivities"),
+                 *best = json_object_get(r, "optimum");
+    char size[VIEW_TEXT_MAX], kl[VIEW_TEXT_MAX];
+    if (!about)
+        return;
+    paper_end(p);
+    view_line(p, "types chosen per group, by sensitivities measured on %s text:",
+              view_str(about, "corpus", "some"));
+    paper_end(p);
+    view_rows(p, json_object_get(r, "frontier"), optima, 2);
+    paper_end(p);
+    if (json_is_object(best))
+        view_line(p, "the best within the limits: %s, predicted KL %s",
+                  view_format_at(best, "bytes", VIEW_SIZE, size),
+                  view_format_at(best, "kld_predicted", VIEW_KL, kl));
+    else
+        view_line(p, "no choice of types keeps the limits");
+}
+
+/* ---- probe ---- */
+
+/* The KL of the group in one type; "" where the type is not possible. */
+static void probe_cell(struct table *t, const json_t *group, const char *type)
+{
+    const json_t *row = json_object_get(json_object_get(group, "types"), type);
+    char text[VIEW_TEXT_MAX];
+    table_cell(t, STYLE_PLAIN, "%s", view_format_at(row, "kld", VIEW_KL, text));
+}
+
+void view_probe(struct paper *p, const json_t *r)
+{
+    static const char *const types[] = {"Q2_K", "Q3_K", "IQ3_S", "IQ4_XS",
+                                        "Q4_K", "Q5_K", "Q6_K",  "Q8_0"};
+    enum { TYPES = sizeof(types) / sizeof(types[0]) };
+    const json_t *groups = json_object_get(r, "groups");
+    struct table *t = table_new();
+    size_t i;
+    json_t *group;
+    char text[VIEW_TEXT_MAX];
+    table_column(t, "group", TABLE_LEFT);
+    table_column(t, "weights", TABLE_RIGHT);
+    for (int k = 0; k < TYPES; k++)
+        table_column(t, types[k], TABLE_RIGHT);
+    json_array_foreach(groups, i, group)
+    {
+        table_cell(t, STYLE_NAME, "%s", view_str(group, "name", ""));
+        table_cell(t, STYLE_PLAIN, "%s", view_format_at(group, "elements", VIEW_COUNT, text));
+        for (int k = 0; k < TYPES; k++)
+            probe_cell(t, group, types[k]);
+    }
+    paper_say(p, STYLE_BOLD, "%s", view_str(json_object_get(r, "model"), "name", "model"));
+    paper_end(p);
+    view_line(p, "KL divergence when this group alone has the type, nats per token:");
+    paper_end(p);
+    table_print(t, p, 2);
+    table_free(t);
+    paper_end(p);
+    view_line(p, "%.0f probes, %.0f of them known before, on %.0f of at most %.0f windows, in %s",
+              view_real(r, "probes", 0), view_real(r, "probes_known", 0),
+              view_real(r, "windows_read", 0), view_real(r, "windows_most", 0),
+              view_format_at(r, "seconds", VIEW_SECONDS, text));
+    view_line(p, "'sintra plan' shows what follows for files, 'sintra optimize' measures them");
+}
+
 static void view_one_plan(struct paper *p, const json_t *r)
 {
     static const struct view_column mixes[] = {
@@ -443,6 +518,7 @@ static void view_one_plan(struct paper *p, const json_t *r)
         {"size", "bytes", VIEW_SIZE, STYLE_PLAIN},
         {"bpw", "bpw", VIEW_BITS, STYLE_PLAIN},
         {"with KV", "memory_bytes", VIEW_SIZE, STYLE_PLAIN},
+        {"KL (predicted)", "kld_predicted", VIEW_KL, STYLE_PLAIN},
         {"tokens/s (predicted)", "tps_predicted", VIEW_RATE, STYLE_PLAIN},
         {"fits", "fits", VIEW_YES, STYLE_GOOD},
         {NULL, NULL, VIEW_TEXT, STYLE_PLAIN},
@@ -456,6 +532,7 @@ static void view_one_plan(struct paper *p, const json_t *r)
     say_limits(p, json_object_get(r, "limits"));
     paper_end(p);
     view_rows(p, json_object_get(r, "stock"), mixes, 2);
+    say_predictions(p, r);
     paper_end(p);
     view_line(p, "optimize would measure the mixes near the limit, then choose a type for each of");
     view_line(p, "%.0f groups of tensors; expected to take %s here", view_real(r, "groups", 0),

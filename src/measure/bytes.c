@@ -117,7 +117,7 @@ int measure_piece_bits(double *bits, const char *path, const char *text,
         piece[filled] = i;
         filled += rc == 0 && end[filled] > 0;
     }
-    struct engine_windows w = {tokens, filled, n_ctx, 0};
+    struct engine_windows w = {.tokens = tokens, .n_windows = filled, .n_ctx = n_ctx};
     if (rc == 0 && filled > 0)
         rc = score_windows(g, &w, piece, first, end, bits, o ? o->progress : NULL, e);
     xfree(tokens);

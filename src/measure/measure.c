@@ -98,15 +98,16 @@ void measure_reference_release(struct measure_reference *r)
 
 /* ---- quality --------------------------------------------------------------------------------- */
 
-/* The windows must be the reference's, or its first ones: ids are compared, a mix-up would be a
- * plausible number. */
+/* The windows must be the reference's, or some of them in a row: ids are compared, a mix-up would
+ * be a plausible number. */
 static int check_same_text(const struct engine_windows *w, const struct measure_reference *r,
                            struct err *e)
 {
     const struct engine_windows *base = &r->windows;
-    size_t ids = w->n_windows * w->n_ctx;
-    if (w->n_ctx == base->n_ctx && w->first == base->first && w->n_windows <= base->n_windows &&
-        memcmp(w->tokens, base->tokens, ids * sizeof(*w->tokens)) == 0)
+    size_t ids = w->n_windows * w->n_ctx, from = w->reference_from;
+    if (w->n_ctx == base->n_ctx && w->first == base->first && from <= base->n_windows &&
+        w->n_windows <= base->n_windows - from &&
+        memcmp(w->tokens, base->tokens + from * w->n_ctx, ids * sizeof(*w->tokens)) == 0)
         return 0;
     return err_set(e, ERR_BUG, NULL, "the reference was computed on other windows of text");
 }
@@ -124,7 +125,8 @@ int measure_quality_loaded(struct score *s, struct engine *g, const struct engin
     struct engine_position *positions = xcalloc(n, sizeof(*positions));
     int rc = engine_score(g, w, r ? &r->logits : NULL, positions, p, e);
     if (rc == 0) {
-        score_fill(s, w, positions, r != NULL, r ? perplexity(r->logits.nll, n) : 0);
+        score_fill(s, w, positions, r != NULL,
+                   r ? perplexity(r->logits.nll + n / w->n_windows * w->reference_from, n) : 0);
         windows_hash(w, s->corpus_sha256);
     }
     xfree(positions);

@@ -5,6 +5,8 @@
  * squared error of a group, w what it counts and P the probe type,
  *     kld(group, P) = kld(set) · w·E(P) / Σ_set w·E(P),   kld(group, type) = kld(group, P) ·
  *     E(type) / E(P).
+ * A probe reads windows in rounds, each as long as all before, and stops when its confidence
+ * suffices; what was read depends on the probes before it alone, which a resumed run knows too.
  * A KL that is zero or below by rounding is kept at TINY, so that the ratio still orders the types.
  */
 #include "probe/probe_int.h"
@@ -13,10 +15,16 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/stat.h"
 #include "base/stop.h"
 #include "base/banned.h"
 
 static const double tiny = 1e-9;
+/* A probe ends when the half of its 95 % interval is at most this share of the KL: the errors of
+ * the prediction beyond the probe are of that size. */
+static const double confident = 0.15;
+static const double negligible = 0.001; /* of the sum of the probes before */
+enum { ROUND_FIRST = 2, CLUSTERS_PER_WINDOW = 4 };
 
 /* What a type costs beyond its error. Types that spend two bits, or draw from a codebook, err in
  * step with the weights, which hurts more than noise of the same size; measured over the probes of
@@ -84,30 +92,89 @@ static int replace(const struct probe_job *job, const struct members *m, enum dt
     return rc;
 }
 
+/* ---- how much text one probe reads ---- */
+
+/* KL of the positions read so far, and what they say. */
+struct reading {
+    double *kld; /* (positions), xfree */
+    size_t positions, windows;
+    struct stat_mean mean;
+};
+
+/* A part of a window is a cluster: KL forgets its surroundings after some tens of tokens, and few
+ * windows say little about how much they differ. */
+static size_t cluster_positions(const struct engine_windows *w)
+{
+    size_t per = (w->n_ctx - 1 - w->first) / CLUSTERS_PER_WINDOW;
+    return per > 0 ? per : 1;
+}
+
+static int read_windows(const struct probe_job *job, size_t n, struct reading *r, struct err *e)
+{
+    struct engine_windows part = job->windows;
+    struct score s = {0};
+    part.tokens += r->windows * part.n_ctx;
+    part.reference_from += r->windows;
+    part.n_windows = n;
+    if (measure_quality_loaded(&s, job->engine, &part, job->reference, NULL, e) != 0)
+        return -1;
+    r->kld = xreallocarray(r->kld, r->positions + s.positions, sizeof(*r->kld));
+    memcpy(r->kld + r->positions, s.kld, s.positions * sizeof(*r->kld));
+    r->positions += s.positions;
+    r->windows += n;
+    r->mean = stat_mean_clustered(r->kld, r->positions, cluster_positions(&part));
+    score_release(&s);
+    return 0;
+}
+
+/* Narrow enough, or so small that no precision matters. known: what the probes before came to. */
+static bool enough(const struct reading *r, double known)
+{
+    double half = (r->mean.high - r->mean.low) / 2;
+    return half <= confident * r->mean.mean || r->mean.high <= negligible * known;
+}
+
+/* Windows in rounds of as many as there are, until it is enough. */
+static int read_enough(const struct probe_job *job, double known, struct reading *r, struct err *e)
+{
+    size_t most = job->windows.n_windows;
+    while (r->windows < most) {
+        size_t n = r->windows == 0 ? ROUND_FIRST : r->windows;
+        n = n > most - r->windows ? most - r->windows : n;
+        if (read_windows(job, n, r, e) != 0)
+            return -1;
+        if (enough(r, known))
+            break;
+    }
+    return 0;
+}
+
+/* known < 0: all windows. r->kld is xfree'd by the caller, also after a failure. */
 static int measure_members(const struct probe_job *job, const struct members *m, enum dtype type,
-                           struct score *s, struct err *e)
+                           double known, struct reading *r, struct err *e)
 {
     size_t done = 0;
     int rc = replace(job, m, type, &done, e);
-    bool scored = false;
-    if (rc == 0) {
-        rc = measure_quality_loaded(s, job->engine, &job->windows, job->reference, NULL, e);
-        scored = rc == 0;
-    }
+    *r = (struct reading){0};
+    if (rc == 0)
+        rc = known < 0 ? read_windows(job, job->windows.n_windows, r, e)
+                       : read_enough(job, known, r, e);
     /* After a failure the first error is the one to report; restoring is then best effort. */
     if (restore(job, m, done, rc == 0 ? e : NULL) != 0)
         rc = -1;
-    if (rc != 0 && scored)
-        score_release(s);
     return rc != 0 ? err_context(e, "probing %s as %s", job->groups->items[m->groups[0]].name,
                                  dtype_name(type))
                    : 0;
 }
 
-int probe_measure(const struct probe_job *job, size_t group, enum dtype type, struct score *s,
+int probe_measure(const struct probe_job *job, size_t group, enum dtype type, struct stat_mean *kld,
                   struct err *e)
 {
-    return measure_members(job, &(struct members){&group, 1}, type, s, e);
+    struct reading r;
+    int rc = measure_members(job, &(struct members){&group, 1}, type, -1, &r, e);
+    *kld = r.mean;
+    xfree(r.kld);
+    return rc;
 }
 
 static int type_index(const struct probe_job *job, enum dtype type)
@@ -182,21 +249,27 @@ static int probe_members(const struct probe_job *job, const struct members *m,
                          struct probe_table *t, struct err *e)
 {
     int probe = type_index(job, job->probe_type);
-    struct score score = {0};
-    double sum = 0;
-    if (measure_members(job, m, job->probe_type, &score, e) != 0)
+    struct reading r;
+    double sum = 0, known = 0;
+    for (size_t g = 0; g < t->n_groups; g++)
+        known += t->groups[g].probe_kld > 0 ? t->groups[g].probe_kld : 0;
+    if (measure_members(job, m, job->probe_type, known, &r, e) != 0) {
+        xfree(r.kld);
         return -1;
+    }
     for (size_t k = 0; k < m->n; k++)
         sum += job->groups->items[m->groups[k]].weight * t->groups[m->groups[k]].error[probe];
     for (size_t k = 0; k < m->n; k++) {
         struct sensitivity *s = &t->groups[m->groups[k]];
         double mine = job->groups->items[m->groups[k]].weight * s->error[probe];
         double share = sum > 0 ? mine / sum : 1 / (double)m->n;
-        s->probe_kld = share * score.kld_mean;
-        s->probe_kld_low = share * score.kld_low;
-        s->probe_kld_high = share * score.kld_high;
+        s->probe_kld = share * r.mean.mean;
+        s->probe_kld_low = share * r.mean.low;
+        s->probe_kld_high = share * r.mean.high;
     }
-    score_release(&score);
+    t->probed++;
+    t->windows_read += r.windows;
+    xfree(r.kld);
     return 0;
 }
 

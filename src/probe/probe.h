@@ -10,6 +10,7 @@
 #ifndef PROBE_PROBE_H
 #define PROBE_PROBE_H
 
+#include "base/stat.h"
 #include "format/factors.h"
 #include "format/imatrix.h"
 #include "measure/measure.h"
@@ -38,9 +39,9 @@ void probe_groups_release(struct probe_groups *g);
 
 enum { PROBE_TYPES_MAX = 24 };
 
-/* Part of the keys of stored sensitivities: changes with the sets, the split or the sampling of
+/* Part of the keys of stored sensitivities: changes with the sets, the split, the sampling of
  * rows. */
-#define PROBE_VERSION "sets-4"
+#define PROBE_VERSION "sets-5"
 
 /* Result per group: weighted squared error of each type, its share of the set's measured KL at the
  * probe type, prediction for every type. */
@@ -60,6 +61,7 @@ struct probe_table {
     int n_types;
     struct sensitivity *groups; /* parallel to probe_groups */
     size_t n_groups;
+    size_t probed, windows_read; /* of probe_run: sets that were not known, windows that took */
 };
 /* Bytes alone, no weights read: error, kld and probe_kld are NaN. Types that need an importance
  * matrix are not possible without one. */
@@ -74,7 +76,7 @@ struct probe_job {
     const struct imatrix *imatrix; /* NULL = plain errors */
     const struct factors *factors; /* encode with error feedback where it knows a tensor; or NULL */
     struct engine *engine;         /* float mode, original loaded */
-    struct engine_windows windows;
+    struct engine_windows windows; /* at most; a probe reads as many as its confidence needs */
     const struct measure_reference
         *reference; /* of these windows, or of more that begin with them */
     const enum dtype *types;
@@ -91,8 +93,8 @@ struct probe_job {
     const struct sensitivity *const *known;
 };
 int probe_run(const struct probe_job *job, struct probe_table *t, struct err *e);
-/* One group at one type, measured in memory (for comparisons with files). */
-int probe_measure(const struct probe_job *job, size_t group, enum dtype type, struct score *s,
+/* One group at one type on all windows, in memory (for comparisons with files). */
+int probe_measure(const struct probe_job *job, size_t group, enum dtype type, struct stat_mean *kld,
                   struct err *e);
 /* A group's sensitivity as a document, by type names. It reads back into a table of other types,
  * whose error and KL are then NaN. */

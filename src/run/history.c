@@ -55,11 +55,6 @@ static void fact_put(const struct run *r, const char *what, const char *key, con
     xfree(text);
 }
 
-static char *group_key(const char *prefix, const struct run *r, size_t group)
-{
-    return xasprintf("%s/%s", prefix, r->subject.groups.items[group].name);
-}
-
 /* ---- taking ---- */
 
 /* Fills what is missing from the facts under a prefix; returns how many, and the seconds they
@@ -73,7 +68,7 @@ static int take(struct probe_history *h, const char *prefix, bool sibling, doubl
     for (size_t g = 0; g < r->subject.groups.n; g++) {
         if (h->known[g])
             continue;
-        char *key = group_key(prefix, r, g);
+        char *key = sense_fact_key(prefix, &r->subject.groups.items[g]);
         json_t *doc = fact_get(r, kind, key);
         if (doc && sensitivity_from_json(&h->items[g], &shape, doc, NULL) == 0) {
             h->known[g] = &h->items[g];
@@ -186,7 +181,7 @@ void history_remember(void *ud, size_t group, const struct sensitivity *s)
     json_t *doc = sensitivity_json_new(s, &shape);
     h->seconds[group] = h->known[group] ? h->seconds[group] : spent;
     json_object_set_new(doc, "seconds", json_real_new(h->seconds[group]));
-    char *key = group_key(h->prefix, h->run, group);
+    char *key = sense_fact_key(h->prefix, &h->run->subject.groups.items[group]);
     fact_put(h->run, kind, key, doc);
     xfree(key);
     json_decref(doc);

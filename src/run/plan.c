@@ -34,6 +34,9 @@ static json_t *stock_row_new(const struct run *r, const struct search_stock *m)
     json_object_set_new(o, "tps_predicted", rate_new(speed_tps(&r->speed, &r->subject, m->types)));
     json_object_set_new(o, "tps_prefill_predicted",
                         rate_new(speed_prefill_tps(&r->speed, &r->subject, m->types)));
+    if (r->have_table)
+        json_object_set_new(o, "kld_predicted",
+                            isnan(m->kld) ? json_null() : json_real_new(m->kld));
     json_object_set_new(o, "fits", json_boolean(fits(r, m->bytes, m->ms)));
     return o;
 }
@@ -45,7 +48,6 @@ static int stock_rows(struct run *r, json_t *doc, struct err *e)
     size_t n;
     json_t *rows = json_array();
     run_space(r, &space);
-    space.table = NULL;
     json_object_set_new(doc, "stock", rows);
     if (search_stocks(&space, &list, &n, e) != 0)
         return -1;
@@ -87,6 +89,24 @@ static json_t *seconds_new(const struct run *r, double *total)
     return o;
 }
 
+/* What the sensitivities of an earlier probing let expect. */
+static int add_predictions(struct run *r, json_t *doc, struct err *e)
+{
+    json_t *about, *optimum = NULL, *frontier = NULL;
+    if (sense_recall(r, &about, e) != 0)
+        return -1;
+    if (!about)
+        return 0;
+    json_object_set_new(doc, "sensitivities", about);
+    if (sense_optimum(r, &optimum, e) != 0 || sense_frontier(r, &frontier, e) != 0) {
+        json_decref(optimum);
+        return -1;
+    }
+    json_object_set_new(doc, "optimum", optimum ? optimum : json_null());
+    json_object_set_new(doc, "frontier", frontier);
+    return 0;
+}
+
 int plan_document(struct run *r, json_t **plan, struct err *e)
 {
     char sentence[ERR_MESSAGE_MAX], hint[ERR_HINT_MAX];
@@ -115,7 +135,7 @@ int plan_document(struct run *r, json_t **plan, struct err *e)
     json_object_set_new(doc, "text", text_new(r));
     json_object_set_new(doc, "seconds_by_stage", seconds_new(r, &total));
     json_object_set_new(doc, "seconds_predicted", json_real_new(round(total)));
-    if (stock_rows(r, doc, e) != 0) {
+    if (add_predictions(r, doc, e) != 0 || stock_rows(r, doc, e) != 0) {
         json_decref(doc);
         return -1;
     }

@@ -384,7 +384,7 @@ static int real_prepare(struct run *r, struct err *e)
     struct real *w = xcalloc(1, sizeof(*w));
     r->world_data = w;
     stage_enter(r, STAGE_ORIGINAL);
-    if (fs_mkdirs(r->cache, e) != 0 || fs_mkdirs(r->candidates, e) != 0 ||
+    if (fs_mkdirs(r->cache, e) != 0 || (r->candidates && fs_mkdirs(r->candidates, e) != 0) ||
         make_original(r, w, e) != 0)
         return -1;
     stage_enter(r, STAGE_TEXT);
@@ -443,6 +443,8 @@ static int probe_step(struct run *r, struct real *w, struct err *e)
     r->have_table = rc == 0;
     if (rc == 0)
         history_finish(&h);
+    if (rc == 0 && r->history.sibling == 0)
+        sense_index(r, prefix);
     history_close(&h);
     return rc;
 }

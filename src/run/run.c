@@ -345,6 +345,45 @@ int run_resume(const char *run_id, const char *home, struct store *s, const stru
     return rc;
 }
 
+/* ---- probing alone ---- */
+
+static int probe_alone(struct run *r, struct err *e)
+{
+    static const enum stage unused[] = {STAGE_STOCK, STAGE_SEARCH, STAGE_FINAL, STAGE_DELIVERY};
+    int rc = identify(r, e);
+    if (rc != 0)
+        return -1;
+    r->cache = xasprintf("%s/cache/%s", r->set.home, r->subject.sha256);
+    stages_expect(r);
+    for (size_t i = 0; i < sizeof(unused) / sizeof(unused[0]); i++)
+        r->stages.expected[unused[i]] = 0;
+    if (r->world->prepare(r, e) != 0)
+        return -1;
+    stage_enter(r, STAGE_PROBES);
+    return r->world->probe(r, e);
+}
+
+int run_probe(const struct run_config *c, struct store *s, const struct run_listener *l,
+              json_t **doc, struct err *e)
+{
+    struct run r;
+    struct err own = {0};
+    run_init(&r, s, l);
+    *doc = NULL;
+    e = e ? e : &own;
+    int rc = settings_init(&r.set, c, e);
+    if (rc == 0) {
+        r.world = &world_real;
+        rc = survey(&r, e);
+    }
+    if (rc == 0)
+        rc = probe_alone(&r, e);
+    if (rc == 0)
+        *doc = sense_json_new(&r);
+    run_close(&r);
+    return rc;
+}
+
 /* ---- planning ---- */
 
 int run_plan(const struct run_config *c, struct store *s, const struct run_listener *l,

@@ -43,6 +43,13 @@ struct run_listener {
 int run_plan(const struct run_config *c, struct store *s, const struct run_listener *l,
              json_t **plan, struct err *e);
 
+/* Measures and stores the sensitivities of a model's tensor groups, as optimize would: its targets
+ * and out_dir are not used. What the store has is not measured again, so an interrupted call goes
+ * on where it was. *doc: {"model","corpus","groups":[{"name","layer","elements","probe","kld",
+ * "kld_ci95","types":{NAME:{"error","kld","bytes"}}}],...}. */
+int run_probe(const struct run_config *c, struct store *s, const struct run_listener *l,
+              json_t **doc, struct err *e);
+
 /* Runs to the end. *report: ARCHITECTURE.md's result document (new reference); its "status" is met,
  * best_effort or infeasible. ERR_INTERRUPTED leaves the run resumable. */
 int run_optimize(const struct run_config *c, struct store *s, const struct run_listener *l,

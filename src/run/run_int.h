@@ -10,6 +10,7 @@
  *   loop.c      stock mixes and search, until the proposer has nothing more
  *   final.c     held-out windows, the winner
  *   deliver.c   the result folder
+ *   sense.c     sensitivities alone, and what they let expect
  *   plan.c      what would be done, by arithmetic alone
  *   contest.c   several models for one target
  *   history.c   what earlier runs measured
@@ -381,6 +382,22 @@ void history_remember(void *ud, size_t group, const struct sensitivity *s);
 /* All groups are known now: siblings may use them. */
 void history_finish(struct probe_history *h);
 json_t *history_json_new(const struct run *r);
+
+/* ---- sense.c ---- */
+
+/* Key of a group's sensitivity among the facts; prefix: hash of all that it depends on. xfree. */
+char *sense_fact_key(const char *prefix, const struct probe_group *g);
+/* Lets a plan of this model's path find the sensitivities. */
+void sense_index(const struct run *r, const char *prefix);
+/* r->table from the last probing of the model at this path, where the store has it whole: *about
+ * (new reference) says which; else NULL and no table. */
+int sense_recall(struct run *r, json_t **about, struct err *e);
+/* Predictions from r->table: one choice; the additive optimum within the limits (NULL when nothing
+ * keeps them); optima of rising size. */
+json_t *sense_choice_json_new(const struct run *r, const enum dtype *types);
+int sense_optimum(const struct run *r, json_t **row, struct err *e);
+int sense_frontier(const struct run *r, json_t **rows, struct err *e);
+json_t *sense_json_new(const struct run *r);
 
 /* ---- plan.c ---- */
 

@@ -42,7 +42,7 @@ static void take(struct text *t, enum text_set set, size_t from, size_t to, size
         memcpy(p->tokens + i * n_ctx, t->corpus.tokens + window * n_ctx,
                n_ctx * sizeof(*p->tokens));
     }
-    p->w = (struct engine_windows){p->tokens, count, (uint32_t)n_ctx, first};
+    p->w = (struct engine_windows){p->tokens, count, (uint32_t)n_ctx, first, 0};
 }
 
 int text_make(struct text *t, struct run *r, struct engine *g, struct err *e)

@@ -78,7 +78,7 @@ static int setup(void **state)
     }
     for (size_t i = 0; i < WINDOWS; i++)
         tokens[i * N_CTX] = 1;
-    windows = (struct engine_windows){tokens, WINDOWS, N_CTX, FIRST};
+    windows = (struct engine_windows){tokens, WINDOWS, N_CTX, FIRST, 0};
     return 0;
 }
 
@@ -305,14 +305,14 @@ static void test_long_windows(void **state)
     for (int i = 0; i < LONG; i++)
         ids[i] = i == 0 ? 1 : (int32_t)rng_below(&rng, 4096);
     struct engine *g = load(f32, ENGINE_FILE, 1);
-    struct engine_windows w = {ids, 1, LONG, 0};
+    struct engine_windows w = {ids, 1, LONG, 0, 0};
     assert_int_equal(engine_score(g, &w, NULL, whole, NULL, &e), 0);
-    struct engine_windows s = {ids, 1, SHORT, 0};
+    struct engine_windows s = {ids, 1, SHORT, 0, 0};
     assert_int_equal(engine_score(g, &s, NULL, part, NULL, &e), 0);
     for (int i = 0; i < SHORT - 1; i++)
         assert_true(fabs((double)whole[i].nll - (double)part[i].nll) < 2e-3);
     /* and a first position in the middle of a piece finds the same values */
-    struct engine_windows late = {ids, 1, LONG, 555};
+    struct engine_windows late = {ids, 1, LONG, 555, 0};
     static struct engine_position tail[LONG - 1 - 555];
     assert_int_equal(engine_score(g, &late, NULL, tail, NULL, &e), 0);
     for (int i = 0; i < LONG - 1 - 555; i++)
@@ -591,7 +591,7 @@ static void test_samples_follow_the_model(void **state)
     (void)state;
     struct engine *g = load(f32, ENGINE_FILE, 1);
     assert_int_equal(engine_sample(g, 0, N, T, 3, ids, NULL, &e), 0);
-    struct engine_windows w = {ids, N, T, 0};
+    struct engine_windows w = {ids, N, T, 0, 0};
     assert_int_equal(engine_reference_make(g, &w, 0, &r, NULL, &e), 0);
     engine_stop(g);
     for (size_t i = 0; i < r.positions; i++) {
