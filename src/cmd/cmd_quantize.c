@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "cmd/cmd_int.h"
 #include "run/run.h"
+#include "surgery/surgery.h"
 
 #include "base/banned.h"
 
@@ -53,6 +54,10 @@ static const struct arg_spec quantize_args[] = {
      .type = ARG_TEXT,
      .value = "TYPE",
      .help = "type of the token embedding"},
+    {.name = "drop-layers",
+     .type = ARG_TEXT,
+     .value = "N,N,...",
+     .help = "leave these blocks out, counted from 0"},
     {.name = "allow-requantize", .type = ARG_FLAG, .help = "also encode what is quantized already"},
     {.name = "card",
      .type = ARG_PATH,
@@ -153,6 +158,42 @@ static int read_options(struct work *w, const struct cmd_args *a, struct err *e)
     return 0;
 }
 
+/* "3,7": added to what the recipe says. */
+static int read_drop_layers(struct work *w, const struct cmd_args *a, struct err *e)
+{
+    const char *text = cmd_text(a, "drop-layers"), *at = text;
+    while (at && *at) {
+        uint32_t layer = 0;
+        const char *digit = at;
+        for (; *digit >= '0' && *digit <= '9' && digit - at < 5; digit++)
+            layer = layer * 10 + (uint32_t)(*digit - '0');
+        bool ends = *digit == 0 || (*digit == ',' && digit[1]);
+        if (digit == at || !ends || layer >= RECIPE_LAYERS_MAX ||
+            !recipe_drop_layer(&w->recipe, layer))
+            return err_set(e, ERR_USAGE, "for example --drop-layers 3,7",
+                           "--drop-layers: expected different numbers of blocks with commas "
+                           "between, found \"%.80s\"",
+                           text);
+        at = *digit ? digit + 1 : digit;
+    }
+    return 0;
+}
+
+/* Takes out what the recipe says; importance follows, error feedback cannot. */
+static int operate(struct work *w, struct err *e)
+{
+    uint32_t n_layer = model_desc(w->model)->n_layer;
+    if (w->recipe.n_drop_layers > 0 && w->have_factors)
+        return err_set(e, ERR_UNSUPPORTED, "leave one of the two out",
+                       "error feedback knows the inputs of the whole model, not those after blocks "
+                       "are dropped");
+    if (surgery_apply(w->model, &w->recipe, e) != 0)
+        return -1;
+    if (w->have_imatrix)
+        surgery_imatrix(&w->imatrix, &w->recipe, n_layer);
+    return 0;
+}
+
 static int read_imatrix(struct work *w, const struct cmd_args *a, struct err *e)
 {
     const char *path = cmd_text(a, "imatrix");
@@ -243,6 +284,8 @@ static json_t *result_new(const struct work *w, const struct cmd_args *a, uint64
     json_object_set_new(o, "types", types_json_new(&w->plan));
     json_object_set_new(o, "fallback_count", json_integer(w->plan.n_fallback));
     json_object_set_new(o, "fallbacks", fallbacks_json_new(&w->plan, d));
+    if (w->recipe.n_drop_layers > 0)
+        json_object_set_new(o, "layers", json_integer((json_int_t)d->n_layer));
     if (w->have_imatrix)
         json_object_set_new(o, "imatrix_sha256", json_string(w->imatrix.sha256));
     return o;
@@ -358,7 +401,8 @@ static int quantize_run(struct cmd_context *c, const struct cmd_args *a, json_t 
     }
     if (check_card(a, e) || read_recipe(&w, a, e) || read_options(&w, a, e) ||
         cmd_model_path(c, cmd_text(a, "MODEL"), &path, e) || read_imatrix(&w, a, e) ||
-        read_factors(&w, c, a, e) || model_open(&w.model, path, e))
+        read_drop_layers(&w, a, e) || read_factors(&w, c, a, e) || model_open(&w.model, path, e) ||
+        operate(&w, e))
         goto out;
     rc = plan_and_bake(&w, c, a, result, e);
 out:
@@ -378,6 +422,9 @@ const struct cmd cmd_quantize = {
         "PATTERN of --tensor-type is a regular expression searched in the tensor's name. A type "
         "that does not fit the length of a tensor's rows falls back to a neighbour, and the result "
         "says so. Encoding what is quantized already loses quality twice."
+        "\n\n"
+        "--drop-layers leaves blocks out: the others move down, and rules count them as the file "
+        "does. The loss is large and does not add up: measure it with 'sintra eval'."
         "\n\n"
         "--card writes what the hub shows of a model: license and base model as the original "
         "states them, the types, the recipe, how to run the file. Nothing in it names a folder "

@@ -106,6 +106,36 @@ void model_close(struct model *m)
     xfree(m);
 }
 
+int model_select(struct model *m, const size_t *keep, const char *const *names, size_t n,
+                 uint32_t n_layer, struct err *e)
+{
+    struct model_desc *d = &m->desc;
+    struct model_tensor *tensors = d->tensors;
+    struct model_source *sources = m->sources;
+    int rc = 0;
+    map_release(&m->by_name);
+    m->by_name = (struct map){0};
+    d->tensors = NULL;
+    m->sources = NULL;
+    m->capacity = d->n_tensors = 0;
+    d->parameters = 0;
+    m->is_quantized = false;
+    d->n_layer = n_layer;
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        struct model_tensor t = tensors[keep[i]];
+        t.name = arena_strdup(&m->arena, names[i]);
+        rc = model_add_tensor(m, &t, &sources[keep[i]], e);
+    }
+    xfree(tensors);
+    xfree(sources);
+    return rc;
+}
+
+struct gguf_kvs *model_kvs_edit(struct model *m)
+{
+    return &m->kvs;
+}
+
 const struct model_desc *model_desc(const struct model *m)
 {
     return &m->desc;

@@ -107,6 +107,13 @@ const void *model_rows_raw(const struct model *m, int i, enum dtype dtype, uint6
 void model_rows_prefetch(const struct model *m, int i, uint64_t row0, uint64_t rows);
 void model_rows_forget(const struct model *m, int i, uint64_t row0, uint64_t rows);
 
+/* For surgery/, on a model that nothing else reads yet. Keeps the tensors keep[0..n), ascending,
+ * under new names, which must differ from each other; parameters are counted anew. After a failure
+ * the model can only be closed. */
+int model_select(struct model *m, const size_t *keep, const char *const *names, size_t n,
+                 uint32_t n_layer, struct err *e);
+struct gguf_kvs *model_kvs_edit(struct model *m);
+
 /* Bytes of KV cache per token of context for f16 K and V, 0 when unknown. */
 uint64_t model_kv_bytes_per_token(const struct model_desc *d);
 

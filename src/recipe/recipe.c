@@ -51,6 +51,8 @@ void recipe_copy(struct recipe *to, const struct recipe *from)
     }
     to->importance = from->importance ? xstrdup(from->importance) : NULL;
     to->feedback = from->feedback ? xstrdup(from->feedback) : NULL;
+    for (size_t i = 0; i < from->n_drop_layers; i++)
+        recipe_drop_layer(to, from->drop_layers[i]);
 }
 
 void recipe_release(struct recipe *r)
@@ -59,9 +61,25 @@ void recipe_release(struct recipe *r)
         xfree(r->rules[k].match);
     xfree(r->rules);
     xfree(r->base);
+    xfree(r->drop_layers);
     xfree(r->importance);
     xfree(r->feedback);
     *r = (struct recipe){0};
+}
+
+bool recipe_drop_layer(struct recipe *r, uint32_t layer)
+{
+    size_t at = r->n_drop_layers;
+    while (at > 0 && r->drop_layers[at - 1] > layer)
+        at--;
+    if (at > 0 && r->drop_layers[at - 1] == layer)
+        return false;
+    r->drop_layers = xreallocarray(r->drop_layers, r->n_drop_layers + 1, sizeof(*r->drop_layers));
+    memmove(r->drop_layers + at + 1, r->drop_layers + at,
+            (r->n_drop_layers - at) * sizeof(*r->drop_layers));
+    r->drop_layers[at] = layer;
+    r->n_drop_layers++;
+    return true;
 }
 
 /* Types that are no mix carry the number of the file type upstream guesses from them. */
@@ -118,11 +136,23 @@ static int parse_zero(const json_t *v, const char *key, const char *name, struct
     return json_number_value(v) == 0.0 ? 0 : unable(name, "pruning", e);
 }
 
-static int parse_no_layers(const json_t *v, const char *key, const char *name, struct err *e)
+static int parse_layers(struct recipe *r, const json_t *v, const char *key, const char *name,
+                        struct err *e)
 {
     if (!json_is_array(v))
         return wrong_kind(name, key, "an array", v, e);
-    return json_array_size(v) == 0 ? 0 : unable(name, "dropped layers", e);
+    for (size_t i = 0; i < json_array_size(v); i++) {
+        const json_t *item = json_array_get(v, i);
+        json_int_t layer = json_integer_value(item);
+        if (!json_is_integer(item) || layer < 0 || layer >= RECIPE_LAYERS_MAX)
+            return err_set(e, ERR_INPUT, "list numbers of blocks, from 0",
+                           "%s: recipe key '%s': item %zu is not the number of a block", name, key,
+                           i + 1);
+        if (!recipe_drop_layer(r, (uint32_t)layer))
+            return err_set(e, ERR_INPUT, NULL, "%s: recipe key '%s': block %d is there twice", name,
+                           key, (int)layer);
+    }
+    return 0;
 }
 
 static int parse_version(struct recipe *r, const json_t *v, const char *name, struct err *e)
@@ -213,8 +243,7 @@ static int parse_rules(struct recipe *r, const json_t *v, const char *name, stru
 
 static int parse_drop_layers(struct recipe *r, const json_t *v, const char *name, struct err *e)
 {
-    (void)r;
-    return parse_no_layers(v, "drop_layers", name, e);
+    return parse_layers(r, v, "drop_layers", name, e);
 }
 
 static int parse_prune(struct recipe *r, const json_t *v, const char *name, struct err *e)
@@ -315,8 +344,7 @@ static int parse_pruning_ratio(struct recipe *r, const json_t *v, const char *na
 
 static int parse_layers_to_drop(struct recipe *r, const json_t *v, const char *name, struct err *e)
 {
-    (void)r;
-    return parse_no_layers(v, "layers_to_drop", name, e);
+    return parse_layers(r, v, "layers_to_drop", name, e);
 }
 
 struct recipe_key {
@@ -399,7 +427,10 @@ json_t *recipe_json_new(const struct recipe *r)
     json_object_set_new(doc, "container", json_string("gguf"));
     json_object_set_new(doc, "base", json_string(r->base));
     json_object_set_new(doc, "rules", rules);
-    json_object_set_new(doc, "drop_layers", json_array());
+    json_t *layers = json_array();
+    for (size_t k = 0; k < r->n_drop_layers; k++)
+        json_array_append_new(layers, json_integer((json_int_t)r->drop_layers[k]));
+    json_object_set_new(doc, "drop_layers", layers);
     json_object_set_new(doc, "prune", json_pack("{s:i,s:i}", "ffn_ratio", 0, "heads_ratio", 0));
     json_object_set_new(doc, "kv", json_pack("{s:s,s:s}", "k", "f16", "v", "f16"));
     json_object_set_new(doc, "importance",

@@ -7,9 +7,10 @@
  *  "importance":null,"feedback":null}
  * `base` is a stock mix (llama-quantize's names and aliases: "Q4_K" is Q4_K_M) or, where no mix
  * has that name, a tensor type. The last matching rule wins. `match` is a glob: '*' any run, '?'
- * one character, '{a,b,0-3}' alternatives with integer ranges. Unknown keys, drop_layers, prune
- * or non-f16 kv (which this version cannot carry out) are errors. Shorthand {"bits":4} is
- * accepted. */
+ * one character, '{a,b,0-3}' alternatives with integer ranges. drop_layers names blocks of the
+ * source, from 0 (surgery/ carries it out); rules name tensors as the file will have them. Unknown
+ * keys, prune or non-f16 kv (which this version cannot carry out) are errors. Shorthand
+ * {"bits":4,"layers_to_drop":[3]} is accepted. */
 #ifndef RECIPE_RECIPE_H
 #define RECIPE_RECIPE_H
 
@@ -18,7 +19,7 @@
 #include "model/model.h"
 #include "recipe/stock.h"
 
-enum { RECIPE_RULES_MAX = 65536, RECIPE_MATCH_MAX = 4096 };
+enum { RECIPE_RULES_MAX = 65536, RECIPE_MATCH_MAX = 4096, RECIPE_LAYERS_MAX = 4096 };
 
 struct recipe_rule {
     char *match; /* glob over GGUF names of tensors that may be quantized */
@@ -28,6 +29,8 @@ struct recipe {
     char *base; /* canonical name of a type or stock mix */
     struct recipe_rule *rules;
     size_t n_rules;
+    uint32_t *drop_layers; /* ascending, each once */
+    size_t n_drop_layers;
     char *importance; /* sha256 of the imatrix the author had in mind, or NULL */
     char *feedback;   /* the same of the factors file of error feedback */
 };
@@ -37,6 +40,8 @@ int recipe_parse(struct recipe *r, const json_t *doc, const char *name, struct e
 json_t *recipe_json_new(const struct recipe *r);
 void recipe_init(struct recipe *r, const char *base);
 void recipe_add_rule(struct recipe *r, const char *match, enum dtype type);
+/* Adds a block to drop_layers, in its place; false when it is there already. */
+bool recipe_drop_layer(struct recipe *r, uint32_t layer);
 void recipe_copy(struct recipe *to, const struct recipe *from);
 void recipe_release(struct recipe *r);
 bool recipe_match(const char *glob, const char *name);

@@ -27,8 +27,8 @@ enum { OPERATIONS_PER_LAYER = 24 };
 static const double operation_ms = 1e-3; /* starting one, all threads: typical */
 static const double share_of_bandwidth = 0.8;
 static const double bandwidth_guess_gbs = 10;
-static const uint64_t set_least = 1 << 20, set_most = 256 << 20;
-static const double factor_least = 0.2, factor_most = 20; /* beyond: not of the device */
+static const uint64_t set_least = 1 << 20, set_most = 256 << 20; /* large caches are shared */
+static const double factor_least = 0.2, factor_most = 20;        /* beyond: not of the device */
 
 /* What stock mixes and the search use. */
 static const enum dtype measured[] = {
@@ -118,9 +118,8 @@ static uint64_t power_of_two(uint64_t n)
 static uint64_t size_class(const struct subject *m, const struct hw *hw)
 {
     uint64_t elements = 0, class = set_least;
-    uint64_t most = 2 * (hw->l2_bytes + hw->l3_bytes);
-    most = most > set_most ? most : set_most;
-    most = hw->ram_usable > 0 && most > hw->ram_usable / 8 ? hw->ram_usable / 8 : most;
+    uint64_t most =
+        hw->ram_usable > 0 && set_most > hw->ram_usable / 8 ? hw->ram_usable / 8 : set_most;
     for (size_t g = 0; g < m->groups.n; g++)
         elements += m->groups.items[g].elements;
     while (class < elements / 2 && 2 * class <= most)

@@ -42,12 +42,12 @@ def changed(**keys):
 RULE = FULL["rules"][0]
 DOCUMENTS = [
     FULL, {"sintra_recipe": 1, "base": "Q8_0"}, {"bits": 4}, {"bits": 16, "pruning_ratio": 0},
-    {"bits": 8, "layers_to_drop": []}, changed(rules=[]), changed(kv={}), changed(prune={}),
+    {"bits": 8, "layers_to_drop": []}, changed(drop_layers=[3, 7]), changed(rules=[]), changed(kv={}), changed(prune={}),
     {}, [], 4, None, {"base": "Q4_K_M"}, {"sintra_recipe": 1},
     {"bits": 7}, {"bits": "4"}, {"bits": 4.5}, {"bits": 4, "base": "Q4_K_M"},
-    {"bits": 4, "pruning_ratio": 0.1}, {"bits": 4, "layers_to_drop": [1]},
+    {"bits": 4, "pruning_ratio": 0.1}, {"bits": 4, "layers_to_drop": [-1]},
     changed(sintra_recipe=2), changed(sintra_recipe="1"), changed(container="onnx"), changed(base=4),
-    changed(colour="blue"), changed(bits=4), changed(drop_layers=[3]), changed(drop_layers={}),
+    changed(colour="blue"), changed(bits=4), changed(drop_layers=[-1]), changed(drop_layers=[3, 3]), changed(drop_layers={}),
     changed(prune={"ffn_ratio": 0.1}), changed(prune={"depth": 0}), changed(prune=[]),
     changed(kv={"k": "q8_0"}), changed(kv={"x": "f16"}), changed(kv=[]), changed(kv={"k": 16}),
     changed(importance="abc"), changed(importance="A" * 64), changed(importance=1),

@@ -211,7 +211,8 @@ static void test_refusals(void **state)
         {WITH("\"colour\":1"), "'colour' is unknown"},
         {WITH("\"bits\":4"), "'bits' is unknown"},
         {WITH("\"container\":\"onnx\""), "'onnx'"},
-        {WITH("\"drop_layers\":[3]"), "dropped layers"},
+        {WITH("\"drop_layers\":[-3]"), "not the number of a block"},
+        {WITH("\"drop_layers\":[3,1,3]"), "block 3 is there twice"},
         {WITH("\"prune\":{\"ffn_ratio\":0.1}"), "pruning"},
         {WITH("\"prune\":{\"depth\":0}"), "prune.depth"},
         {WITH("\"prune\":[]"), "expected an object"},
@@ -231,7 +232,7 @@ static void test_refusals(void **state)
         {"{\"bits\":4.5}", "an integer"},
         {"{\"bits\":-1}", "-1 bits"},
         {"{\"bits\":4,\"pruning_ratio\":0.1}", "pruning"},
-        {"{\"bits\":4,\"layers_to_drop\":[3]}", "dropped layers"},
+        {"{\"bits\":4,\"layers_to_drop\":[-3]}", "not the number of a block"},
         {"{\"bits\":4,\"base\":\"Q4_K\"}", "'base' is unknown"},
     };
 

@@ -15,8 +15,10 @@ try quantize sample -o x.gguf --type Q4_K --tensor-type '(=Q4_K'
 try quantize sample -o x.gguf --type Q4_K --output-type I32
 try quantize sample -o x.gguf --type IQ2_XS
 try quantize sample -o x.gguf --recipe nowhere.json
-echo '{"sintra_recipe":1,"base":"Q4_K","drop_layers":[3]}' >drop.json
+echo '{"sintra_recipe":1,"base":"Q4_K","drop_layers":[8]}' >drop.json
 try quantize sample -o x.gguf --recipe drop.json
+try quantize sample -o x.gguf --type Q4_K --drop-layers 3,x
+try quantize sample -o x.gguf --type Q4_K --drop-layers 0,1,2,3,4,5,6,7
 echo '{"sintra_recipe":1,"base":"Q4_K","speed":9}' >unknown.json
 try quantize sample -o x.gguf --recipe unknown.json
 echo '{"base":' >broken.json
