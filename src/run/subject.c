@@ -87,6 +87,8 @@ static const struct {
     {DT_IQ2_S, 3.5}, {DT_IQ2_XS, 3.2}, {DT_IQ2_XXS, 3.0}, {DT_IQ1_M, 2.3},   {DT_IQ1_S, 2.0},
 };
 enum { LADDER = sizeof(ladder) / sizeof(ladder[0]) };
+/* Below these, what is left of a group's error in eight bits is lost among that of the others. */
+static const double precise_bits = 6, precise_accuracy = 0.98;
 
 /* A profile lists types and mixes by name; a type is allowed by its own name or as base of a
  * mix. */
@@ -125,6 +127,19 @@ static uint64_t group_elements(const struct subject *m)
     return n;
 }
 
+/* What a group is left in that is not quantized: the original's type; DT_NONE where it has none that
+ * is half as large as F32, or is quantized itself. */
+static enum dtype unquantized(const struct subject *m)
+{
+    enum dtype type =
+        m->groups.n > 0 ? m->desc->tensors[m->groups.items[0].tensors[0]].dtype : DT_NONE;
+    for (size_t g = 0; g < m->groups.n; g++)
+        for (size_t i = 0; i < m->groups.items[g].n_tensors; i++)
+            if (m->desc->tensors[m->groups.items[g].tensors[i]].dtype != type)
+                return DT_NONE;
+    return type == DT_BF16 || type == DT_F16 ? type : DT_NONE;
+}
+
 void subject_choose_types(struct subject *m, const struct settings *s, uint64_t bytes_limit)
 {
     double bits = 3.5; /* without a limit: the ladder of the search begins at three bits */
@@ -134,6 +149,10 @@ void subject_choose_types(struct subject *m, const struct settings *s, uint64_t 
                    ? (double)(bytes_limit - m->fixed_bytes) * 8 / (double)elements
                    : 0;
     m->n_types = 0;
+    bool precise = s->targets.accuracy_min > precise_accuracy ||
+                   (bytes_limit != UINT64_MAX && bits > precise_bits);
+    if (precise && unquantized(m) != DT_NONE && allows(s, unquantized(m)))
+        m->types[m->n_types++] = unquantized(m);
     for (int i = 0; i < LADDER; i++)
         if (bits < ladder[i].needed_below && allows(s, ladder[i].type))
             m->types[m->n_types++] = ladder[i].type;
@@ -289,6 +308,8 @@ static int find_sizes(struct subject *m, const struct settings *s, struct err *e
     for (int i = 0; i < LADDER; i++)
         if (allows(s, ladder[i].type))
             all[n++] = ladder[i].type;
+    if (n > 0 && unquantized(m) != DT_NONE && allows(s, unquantized(m)))
+        all[n++] = unquantized(m);
     if (n == 0)
         return err_set(e, ERR_UNSUPPORTED, "list other types in the profile, or use another preset",
                        "the profile and the preset leave no quantization type to choose from");

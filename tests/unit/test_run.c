@@ -602,6 +602,28 @@ static void test_plan(void **state)
     place_release(&p);
 }
 
+/* With room for more than eight bits, groups may stay as they are; with less, none could gain. */
+static void test_unquantized_groups(void **state)
+{
+    struct place p;
+    struct seen seen = {0};
+    (void)state;
+    for (int roomy = 0; roomy < 2; roomy++) {
+        place_init(&p);
+        struct run_config c = mock_config(&p);
+        c.targets.bpw_max = roomy ? 11 : 5;
+        json_t *r = optimize(&p, &c, &seen);
+        char *recipe = json_text(json_object_get(json_object_get(r, "best"), "recipe"), false);
+        assert_string_equal(json_opt_str(r, "status", ""), "met");
+        assert_int_equal(count_text(recipe, "BF16") > 0, roomy);
+        assert_true(number(r, "best", NULL, "bpw") <= c.targets.bpw_max);
+        assert_true(!roomy || number(r, "best", NULL, "bpw") > 10.5);
+        xfree(recipe);
+        json_decref(r);
+        place_release(&p);
+    }
+}
+
 static void refuse_out(const struct run_config *c, const char *phrase)
 {
     struct store *s;
@@ -683,6 +705,7 @@ int main(void)
         cmocka_unit_test(test_infeasible),
         cmocka_unit_test(test_remote_profile),
         cmocka_unit_test(test_slow_types),
+        cmocka_unit_test(test_unquantized_groups),
         cmocka_unit_test(test_interrupt_and_resume),
         cmocka_unit_test(test_kill_and_resume),
         cmocka_unit_test(test_resume_finished_or_foreign),
