@@ -13,6 +13,8 @@
 #include "base/num.h"
 #include "base/banned.h"
 
+/* Quantized files and fine-tunes of a model are above 0.9, models trained apart near 0. */
+static const double likeness_min = 0.5;
 static const char hint_other[] = "this importance file was made for another model";
 
 /* Do the encoders look at weights for this type at all? */
@@ -115,6 +117,26 @@ void importance_warn(const struct setup *s)
                  s->n_unweighted, s->unweighted);
 }
 
+/* Where the file says from which weights it was made, they must be like these. */
+static int check_weights(const struct setup *s, struct err *e)
+{
+    const struct imatrix *m = s->job->imatrix;
+    float own[MODEL_SAMPLE];
+    size_t n = 0;
+
+    if (m->n_weights != MODEL_SAMPLE || !s->job->model)
+        return 0;
+    if (model_sample(s->job->model, own, &n, e) != 0)
+        return -1;
+    double likeness = n == MODEL_SAMPLE ? model_sample_likeness(own, m->weights, n) : 1;
+    if (likeness >= likeness_min)
+        return 0;
+    return err_set(e, ERR_INPUT, "calibrate this model, or give the file that was made from it",
+                   "the importance file was made for another model: names and shapes agree, but "
+                   "%d weights taken from both correlate by %.2f, expected %.1f or more",
+                   MODEL_SAMPLE, likeness, likeness_min);
+}
+
 int importance_bind(struct setup *s, struct err *e)
 {
     const struct imatrix *m = s->job->imatrix;
@@ -130,5 +152,5 @@ int importance_bind(struct setup *s, struct err *e)
         if (bind_tensor(s, i, e) != 0)
             return -1;
     }
-    return check_missing(s, e);
+    return check_weights(s, e) != 0 ? -1 : check_missing(s, e);
 }

@@ -61,6 +61,21 @@ static json_t *calibrate_json_new(const struct cmd_args *a, const struct imatrix
     return o;
 }
 
+/* A few weights of the model go with the file, so that it is not taken for another model's. */
+static int say_whose(struct imatrix *matrix, const char *gguf, struct err *e)
+{
+    struct model *m = NULL;
+    float weights[MODEL_SAMPLE];
+    size_t n = 0;
+    if (model_open(&m, gguf, e))
+        return -1;
+    int rc = model_sample(m, weights, &n, e);
+    if (rc == 0)
+        imatrix_set_weights(matrix, weights, n);
+    model_close(m);
+    return rc;
+}
+
 static int calibrate_original(struct cmd_context *c, const struct cmd_args *a,
                               const struct original *o, json_t **result, struct err *e)
 {
@@ -83,7 +98,7 @@ static int calibrate_original(struct cmd_context *c, const struct cmd_args *a,
                                   g, &all, &options, e)
                 : measure_importance(&matrix, g, &all, text.source, c->progress, e))
         goto out;
-    if (imatrix_write(&matrix, cmd_text(a, "output"), e))
+    if (say_whose(&matrix, o->gguf, e) || imatrix_write(&matrix, cmd_text(a, "output"), e))
         goto out;
     *result = calibrate_json_new(a, &matrix, &text, clock_seconds() - began);
     rc = 0;

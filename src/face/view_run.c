@@ -511,6 +511,33 @@ void view_probe(struct paper *p, const json_t *r)
     view_line(p, "'sintra plan' shows what follows for files, 'sintra optimize' measures them");
 }
 
+/* "5 tensors have rows of 736, which whole blocks of some types do not fill: Q4_K becomes Q5_0". */
+static void say_fallbacks(struct paper *p, const json_t *r)
+{
+    size_t i;
+    json_t *f;
+    json_array_foreach(json_object_get(r, "fallbacks"), i, f)
+    {
+        const char *type;
+        json_t *stored;
+        struct arena a = {0};
+        char *text =
+            arena_printf(&a, "%.0f %s of %.0f values, not a multiple of some types' blocks:",
+                         view_real(f, "tensors", 0),
+                         view_real(f, "tensors", 0) > 1 ? "tensors have rows" : "tensor has rows",
+                         view_real(f, "row", 0));
+        bool first = true;
+        json_object_foreach(json_object_get(f, "types"), type, stored)
+        {
+            text = arena_printf(&a, "%s%s %s becomes %s", text, first ? "" : ",", type,
+                                json_string_value(stored));
+            first = false;
+        }
+        paper_wrap(p, 0, text);
+        arena_release(&a);
+    }
+}
+
 static void view_one_plan(struct paper *p, const json_t *r)
 {
     static const struct view_column mixes[] = {
@@ -530,6 +557,7 @@ static void view_one_plan(struct paper *p, const json_t *r)
     if (view_str(r, "status", "")[0])
         return;
     say_limits(p, json_object_get(r, "limits"));
+    say_fallbacks(p, r);
     paper_end(p);
     view_rows(p, json_object_get(r, "stock"), mixes, 2);
     say_predictions(p, r);

@@ -235,6 +235,31 @@ static int read_datasets(struct imatrix *m, const struct gguf *g, struct err *e)
     return 0;
 }
 
+enum { WEIGHTS_MAX = 4096 };
+static const char weights_key[] = "sintra.weights";
+
+void imatrix_set_weights(struct imatrix *m, const float *weights, size_t n)
+{
+    m->weights = arena_alloc(&m->arena, (n + 1) * sizeof(*m->weights));
+    memcpy(m->weights, weights, n * sizeof(*weights));
+    m->n_weights = n;
+}
+
+/* What other programs wrote under that name, if anything, is no business of ours. */
+static int read_weights(struct imatrix *m, const struct gguf *g, const char *path, struct err *e)
+{
+    const struct gguf_kv *kv = gguf_kvs_find(&g->kvs, weights_key);
+    if (!kv || kv->type != GGUF_ARRAY || kv->element != GGUF_F32 || kv->count > WEIGHTS_MAX)
+        return 0;
+    const float *v = kv->raw;
+    for (uint64_t i = 0; i < kv->count; i++)
+        if (!isfinite(v[i]))
+            return err_set(e, ERR_INPUT, hint, "%s: value %llu of \"%s\" is not a finite number",
+                           path, (unsigned long long)i, weights_key);
+    imatrix_set_weights(m, kv->raw, (size_t)kv->count);
+    return 0;
+}
+
 static int read_gguf(struct imatrix *m, const char *path, struct err *e)
 {
     struct gguf g;
@@ -250,7 +275,8 @@ static int read_gguf(struct imatrix *m, const char *path, struct err *e)
         goto out;
     }
     if (read_datasets(m, &g, e) || read_chunk_key(&g, "imatrix.chunk_count", &m->chunk_count, e) ||
-        read_chunk_key(&g, "imatrix.chunk_size", &m->chunk_size, e) || read_tensors(m, &g, e))
+        read_chunk_key(&g, "imatrix.chunk_size", &m->chunk_size, e) || read_tensors(m, &g, e) ||
+        read_weights(m, &g, path, e))
         goto out;
     rc = 0;
 out:
@@ -422,6 +448,8 @@ static void set_keys(const struct imatrix *m, struct gguf_kvs *kvs)
     gguf_set_strs(kvs, "imatrix.datasets", strs, n);
     gguf_set_u32(kvs, "imatrix.chunk_count", m->chunk_count);
     gguf_set_u32(kvs, "imatrix.chunk_size", m->chunk_size);
+    if (m->n_weights > 0)
+        gguf_set_array(kvs, weights_key, GGUF_F32, m->weights, m->n_weights);
     xfree(strs);
 }
 

@@ -30,8 +30,12 @@ struct imatrix {
     const char **datasets;
     size_t n_datasets, datasets_capacity;
     uint32_t chunk_count, chunk_size; /* chunk_size 0 when the file does not say (legacy) */
-    bool partial;                     /* some expert or tensor was never met */
-    char sha256[65];                  /* of the file read, or of the file written */
+    /* A sample of the weights of the model it was made from, NULL when the file has none. Files of
+     * ours carry it as sintra.weights, which others ignore. */
+    float *weights;
+    size_t n_weights;
+    bool partial;    /* some expert or tensor was never met */
+    char sha256[65]; /* of the file read, or of the file written */
     struct arena arena;
 };
 int imatrix_read(struct imatrix *m, const char *path, struct err *e);
@@ -42,6 +46,7 @@ int imatrix_write(struct imatrix *m, const char *path, struct err *e);
  * one. */
 void imatrix_add(struct imatrix *m, const char *name, uint64_t n_in, uint64_t n_mat,
                  const float *values, const float *counts);
+void imatrix_set_weights(struct imatrix *m, const float *weights, size_t n); /* copies */
 void imatrix_add_dataset(struct imatrix *m, const char *dataset);
 const struct imatrix_entry *imatrix_find(const struct imatrix *m, const char *name);
 void imatrix_release(struct imatrix *m);

@@ -91,6 +91,14 @@ int model_hash(struct model *m, const struct progress *p, char hex[static 65], s
  * measured. */
 int model_check_generates(const struct model *m, struct err *e);
 
+/* A few weights spread over the model: the same places whatever the source. *n is MODEL_SAMPLE, or
+ * 0 for a model without matrices. */
+enum { MODEL_SAMPLE = 512 };
+int model_sample(const struct model *m, float out[static MODEL_SAMPLE], size_t *n, struct err *e);
+/* Cosine of two samples: near 1 for one model in other types and for its fine-tunes, near 0 for
+ * models that were trained apart. */
+double model_sample_likeness(const float *a, const float *b, size_t n);
+
 /* Index by GGUF name, or −1. */
 int model_find(const struct model *m, const char *name);
 /* Rows [row0, row0+rows) of tensor i as F32 into dst (rows × ne[0]). Rows run over all outer

@@ -57,6 +57,46 @@ static int stock_rows(struct run *r, json_t *doc, struct err *e)
     return 0;
 }
 
+/* What of the types does not fit a row length, and what stands in: {"Q4_K":"Q5_0",...}. */
+static json_t *stand_ins_new(const struct subject *m, uint64_t row)
+{
+    json_t *o = json_object();
+    for (int k = 0; k < m->n_types; k++) {
+        enum dtype stored = recipe_fallback(m->types[k], row);
+        if (stored != m->types[k])
+            json_object_set_new(o, dtype_name(m->types[k]), json_string(dtype_name(stored)));
+    }
+    return o;
+}
+
+/* Rows that blocks of some type do not divide, by their length. */
+static json_t *fallbacks_new(const struct subject *m)
+{
+    json_t *list = json_array(), *found;
+    for (size_t g = 0; g < m->groups.n; g++) {
+        uint64_t row = m->desc->tensors[m->groups.items[g].tensors[0]].shape.ne[0];
+        json_t *types = stand_ins_new(m, row), *entry = NULL;
+        size_t i;
+        json_array_foreach(list, i, found)
+        {
+            if (json_opt_i64(found, "row", 0) == (int64_t)row)
+                entry = found;
+        }
+        if (!entry && json_object_size(types) > 0) {
+            entry = json_object();
+            json_object_set_new(entry, "row", json_integer((json_int_t)row));
+            json_object_set_new(entry, "tensors", json_integer(0));
+            json_object_set(entry, "types", types);
+            json_array_append_new(list, entry);
+        }
+        if (entry)
+            json_object_set_new(entry, "tensors",
+                                json_integer(json_opt_i64(entry, "tensors", 0) + 1));
+        json_decref(types);
+    }
+    return list;
+}
+
 static json_t *types_new(const struct subject *m)
 {
     json_t *list = json_array();
@@ -131,6 +171,7 @@ int plan_document(struct run *r, json_t **plan, struct err *e)
     json_object_set_new(doc, "preset", json_string(r->set.preset));
     json_object_set_new(doc, "limits", limits_json_new(&r->limits));
     json_object_set_new(doc, "types", types_new(&r->subject));
+    json_object_set_new(doc, "fallbacks", fallbacks_new(&r->subject));
     json_object_set_new(doc, "groups", json_integer((json_int_t)r->subject.groups.n));
     json_object_set_new(doc, "text", text_new(r));
     json_object_set_new(doc, "seconds_by_stage", seconds_new(r, &total));

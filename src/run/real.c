@@ -268,6 +268,27 @@ static int collect(struct run *r, struct real *w, struct imatrix *m, struct err 
                               subject_dataset(&r->set), &r->stages.progress, e);
 }
 
+/* Experts that the text never reached are encoded as if all their columns mattered alike. */
+static void note_unmet_experts(struct run *r)
+{
+    size_t unmet = 0, all = 0;
+    const char *name = NULL;
+    for (size_t i = 0; i < r->imatrix.n; i++) {
+        const struct imatrix_entry *x = &r->imatrix.entries[i];
+        for (uint64_t k = 0; x->n_mat > 1 && k < x->n_mat; k++) {
+            bool met = x->counts[k] > 0;
+            all++;
+            unmet += !met;
+            name = !met && !name ? x->name : name;
+        }
+    }
+    if (unmet > 0)
+        run_note(r,
+                 "%zu of %zu matrices of experts were never met by the calibration text (%s%s): "
+                 "they are encoded without weights; a longer or broader --corpus may reach them",
+                 unmet, all, name, unmet > 1 ? ", ..." : "");
+}
+
 /* Always read back from the file, so that a resumed run weighs with the same values to the last
  * bit. */
 static int make_importance(struct run *r, struct real *w, struct err *e)
@@ -279,16 +300,22 @@ static int make_importance(struct run *r, struct real *w, struct err *e)
     r->imatrix_path = xasprintf("%s/imatrix-%.16s.gguf", r->cache, key);
     if (!fs_exists(r->imatrix_path)) {
         int rc = collect(r, w, &made, e);
+        float weights[MODEL_SAMPLE];
+        size_t n = 0;
+        if (rc == 0)
+            rc = model_sample(r->subject.model, weights, &n, e);
         if (rc == 0) {
+            imatrix_set_weights(&made, weights, n);
             rc = imatrix_write(&made, r->imatrix_path, e);
-            imatrix_release(&made);
         }
+        imatrix_release(&made);
         if (rc != 0)
             return -1;
     }
     if (imatrix_read(&r->imatrix, r->imatrix_path, e) != 0)
         return -1;
     r->have_imatrix = true;
+    note_unmet_experts(r);
     return 0;
 }
 

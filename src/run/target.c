@@ -192,6 +192,11 @@ static int prove_size(const struct limits *l, const struct settings *s, const st
     double parameters = (double)m->desc->parameters;
     bool by_size = s->targets.size_max > 0 && s->targets.size_max == l->size_bytes;
     num_format_size(l->size_bytes, want);
+    num_format_size(l->smallest_bytes, least);
+    if (strcmp(want, least) == 0) { /* rounded, a near miss would look like no miss */
+        snprintf(want, sizeof(want), "%llu bytes", (unsigned long long)l->size_bytes);
+        snprintf(least, sizeof(least), "%llu bytes", (unsigned long long)l->smallest_bytes);
+    }
     char asked[64];
     if (by_size)
         snprintf(asked, sizeof(asked), "%s", want);
@@ -201,8 +206,8 @@ static int prove_size(const struct limits *l, const struct settings *s, const st
     snprintf(sentence, ERR_MESSAGE_MAX,
              "the target of %s is below the smallest file this model can have: %s, %.2f bits per "
              "weight, with every matrix at its smallest type and %s of header, tokenizer and norms",
-             asked, num_format_size(l->smallest_bytes, least),
-             (double)l->smallest_bytes * 8 / parameters, num_format_size(m->fixed_bytes, rest));
+             asked, least, (double)l->smallest_bytes * 8 / parameters,
+             num_format_size(m->fixed_bytes, rest));
     return 1;
 }
 

@@ -4,11 +4,12 @@
  *   BF16|F16|F32]
  *                      [--sparse] [--tied] [--threads N] [--packed gptq|awq]
  *
- * Shapes: tinyllama (1.1 B, the default), llama-70b, qwen2-7b, qwen3-8b, mistral-7b, tiny. Weights
- * are normal with standard deviation 0.02 (norms are 1, biases normal too), the same for the same
- * seed whatever the threads; --sparse leaves holes instead, for shapes whose weights nobody reads.
- * The tokenizer is valid, of the kind the real model has, with made-up words. Benchmarks and tests
- * of size use it; quality cannot be read off it. With --packed the projections are 4-bit codes in
+ * Shapes: tinyllama (1.1 B, the default), llama-70b, qwen2-7b, qwen3-8b, mistral-7b, tiny, odd (one
+ * layer, rows of 736), moe (one layer of six experts, two of which are never chosen). Weights are
+ * normal with standard deviation 0.02 (norms are 1, biases normal too), the same for the same seed
+ * whatever the threads; --sparse leaves holes instead, for shapes whose weights nobody reads. The
+ * tokenizer is valid, of the kind the real model has, with made-up words. Benchmarks and tests of
+ * size use it; quality cannot be read off it. With --packed the projections are 4-bit codes in
  * groups of 128 instead, any bits, as GPTQ or AWQ store them.
  *
  * Normal numbers come from a table of 65,536 quantiles, four per 64 random bits: 1.1 B of them in
@@ -37,22 +38,27 @@ struct preset {
     double theta;
     bool qkv_bias, qk_norm;
     enum tokenizer tokenizer;
+    unsigned experts;
 };
 
 /* clang-format off */
 static const struct preset presets[] = {
     {"tinyllama", "LlamaForCausalLM", "llama", 2048, 22, 32, 4, 64, 5632, 32000, 2048, 1e4,
-     false, false, TOKENIZER_SPM},
+     false, false, TOKENIZER_SPM, 0},
     {"llama-70b", "LlamaForCausalLM", "llama", 8192, 80, 64, 8, 128, 28672, 128256, 8192, 5e5,
-     false, false, TOKENIZER_LLAMA3},
+     false, false, TOKENIZER_LLAMA3, 0},
     {"mistral-7b", "MistralForCausalLM", "mistral", 4096, 32, 32, 8, 128, 14336, 32000, 32768, 1e4,
-     false, false, TOKENIZER_SPM},
+     false, false, TOKENIZER_SPM, 0},
     {"qwen2-7b", "Qwen2ForCausalLM", "qwen2", 3584, 28, 28, 4, 128, 18944, 152064, 32768, 1e6,
-     true, false, TOKENIZER_QWEN},
+     true, false, TOKENIZER_QWEN, 0},
     {"qwen3-8b", "Qwen3ForCausalLM", "qwen3", 4096, 36, 32, 8, 128, 12288, 151936, 40960, 1e6,
-     false, true, TOKENIZER_QWEN},
+     false, true, TOKENIZER_QWEN, 0},
     {"tiny", "LlamaForCausalLM", "llama", 256, 4, 4, 2, 64, 768, 4096, 512, 1e4,
-     false, false, TOKENIZER_SPM},
+     false, false, TOKENIZER_SPM, 0},
+    {"odd", "LlamaForCausalLM", "llama", 256, 1, 4, 2, 64, 736, 600, 512, 1e4,
+     false, false, TOKENIZER_SPM, 0},
+    {"moe", "MixtralForCausalLM", "mixtral", 256, 1, 4, 2, 64, 256, 600, 512, 1e4,
+     false, false, TOKENIZER_SPM, 6},
 };
 /* clang-format on */
 
@@ -67,7 +73,9 @@ struct options {
     int threads;
 };
 
-enum fill { FILL_NORMAL, FILL_ONE, FILL_BITS, FILL_SCALE };
+/* A router's rows come in pairs of opposite sign, so the two best of six are always of the first
+ * four; the others are zero. */
+enum fill { FILL_NORMAL, FILL_ONE, FILL_BITS, FILL_SCALE, FILL_ROUTER };
 
 struct tensor {
     char name[96];
@@ -147,14 +155,33 @@ static void add(struct plan *p, const struct options *o, enum fill fill, uint64_
         add_plain(p, o->dtype, fill, rows, cols, format, layer);
 }
 
+static void add_experts(struct plan *p, const struct options *o, unsigned layer)
+{
+    const struct preset *s = &o->shape;
+    char name[96];
+    add(p, o, FILL_ROUTER, s->experts, s->hidden, "model.layers.%.block_sparse_moe.gate.weight",
+        layer);
+    for (unsigned x = 0; x < s->experts; x++)
+        for (unsigned w = 1; w <= 3; w++) {
+            snprintf(name, sizeof name, "model.layers.%%.block_sparse_moe.experts.%u.w%u.weight", x,
+                     w);
+            add(p, o, FILL_NORMAL, w == 2 ? s->hidden : s->ffn, w == 2 ? s->ffn : s->hidden, name,
+                layer);
+        }
+}
+
 static void add_layer(struct plan *p, const struct options *o, unsigned i)
 {
     const struct preset *s = &o->shape;
     uint64_t q = (uint64_t)s->heads * s->head_dim, kv = (uint64_t)s->kv_heads * s->head_dim;
     add(p, o, FILL_ONE, s->hidden, 0, "model.layers.%.input_layernorm.weight", i);
-    add(p, o, FILL_NORMAL, s->hidden, s->ffn, "model.layers.%.mlp.down_proj.weight", i);
-    add(p, o, FILL_NORMAL, s->ffn, s->hidden, "model.layers.%.mlp.gate_proj.weight", i);
-    add(p, o, FILL_NORMAL, s->ffn, s->hidden, "model.layers.%.mlp.up_proj.weight", i);
+    if (s->experts > 0) {
+        add_experts(p, o, i);
+    } else {
+        add(p, o, FILL_NORMAL, s->hidden, s->ffn, "model.layers.%.mlp.down_proj.weight", i);
+        add(p, o, FILL_NORMAL, s->ffn, s->hidden, "model.layers.%.mlp.gate_proj.weight", i);
+        add(p, o, FILL_NORMAL, s->ffn, s->hidden, "model.layers.%.mlp.up_proj.weight", i);
+    }
     add(p, o, FILL_ONE, s->hidden, 0, "model.layers.%.post_attention_layernorm.weight", i);
     add(p, o, FILL_NORMAL, q, s->hidden, "model.layers.%.self_attn.q_proj.weight", i);
     add(p, o, FILL_NORMAL, kv, s->hidden, "model.layers.%.self_attn.k_proj.weight", i);
@@ -244,6 +271,18 @@ static void fill_chunk(const struct job *j, uint8_t *out, uint64_t n, size_t ite
     }
 }
 
+/* Of a whole router of 16-bit floats, which is one chunk. */
+static void fill_router(const struct job *j, uint8_t *out)
+{
+    uint16_t *rows = (uint16_t *)(void *)out;
+    uint64_t n = j->t->cols;
+    for (uint64_t i = 0; i < n; i++) {
+        rows[n + i] = rows[i] ^ 0x8000;
+        rows[3 * n + i] = rows[2 * n + i] ^ 0x8000;
+    }
+    memset(rows + 4 * n, 0, (j->t->rows - 4) * n * sizeof *rows);
+}
+
 static int write_chunk(void *ud, size_t item, int worker)
 {
     (void)worker;
@@ -253,10 +292,12 @@ static int write_chunk(void *ud, size_t item, int worker)
     uint8_t *out = big_alloc(CHUNK * sizeof(float), "a chunk of weights", NULL);
     if (!out)
         return 1;
-    bool random = j->t->fill == FILL_NORMAL || j->t->fill == FILL_BITS;
+    bool random = j->t->fill != FILL_ONE && j->t->fill != FILL_SCALE;
     float same = j->t->fill == FILL_ONE ? 1.0f : 0.0043f; /* as wide as the normal numbers */
     if (random)
         fill_chunk(j, out, n, item);
+    if (j->t->fill == FILL_ROUTER && j->size == 2)
+        fill_router(j, out);
     for (uint64_t i = 0; !random && i < n; i++)
         convert_from_f32(j->t->dtype, &same, out + i * j->size, 1);
     size_t bytes = n * j->size, done = 0;
@@ -385,6 +426,8 @@ static void write_config(const struct options *o)
     buf_addf(&b, "  \"hidden_act\": \"silu\",\n  \"tie_word_embeddings\": %s,\n",
              o->tied ? "true" : "false");
     buf_addf(&b, "  \"bos_token_id\": %u,\n  \"eos_token_id\": %u,\n", bos, bos + 1);
+    if (s->experts > 0)
+        buf_addf(&b, "  \"num_local_experts\": %u,\n  \"num_experts_per_tok\": 2,\n", s->experts);
     const char *type = o->dtype == DT_BF16  ? "bfloat16"
                        : o->dtype == DT_F16 ? "float16"
                                             : "float32";
