@@ -90,6 +90,36 @@ def one(name, weights, config, tally):
     convert.report(name, wrong, tally, note)
 
 
+def gptoss(tally):
+    """gpt-oss as it is published: experts in blocks along their inputs, where its floats have them transposed."""
+    from architectures import build
+    from test_architectures import make_tokenizers
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, twin, stored, floats = f"{scratch}/quantized", f"{scratch}/floats", {}, {}
+        os.mkdir(folder)
+        build("gptoss", folder, make_tokenizers(scratch), lambda _, t, *rest, **more: floats.update(t), write_json)
+        for name, w in list(floats.items()):
+            stored[name] = w
+            if name.endswith(("gate_up_proj", "down_proj")):
+                experts, inputs, outputs = w.shape
+                pieces, values, _ = CASES["mxfp4"]({name: w.transpose(0, 2, 1).reshape(-1, inputs)})
+                del stored[name]
+                for piece, (kind, shape, blob) in pieces.items():
+                    stored[piece] = kind, (experts, outputs, *shape[1:]), blob
+                floats[name] = values[name].reshape(experts, outputs, inputs).transpose(0, 2, 1)
+        shutil.copytree(folder, twin)
+        with open(f"{folder}/config.json", encoding="utf-8") as f:
+            write_json(folder, "config.json", {**json.load(f), "quantization_config": {"quant_method": "mxfp4"}})
+        write_safetensors(f"{folder}/model.safetensors", stored, "F32")
+        write_safetensors(f"{twin}/model.safetensors", floats, "F32")
+        told = to_gguf(folder, f"{scratch}/a.gguf")
+        plain = to_gguf(twin, f"{scratch}/b.gguf")
+        failed = told.startswith("failed") or plain.startswith("failed")
+        wrong = [told, plain] if failed else differences(f"{scratch}/a.gguf", f"{scratch}/b.gguf")
+    convert.report("gpt-oss in mxfp4", wrong, tally)
+
+
 def main():
     wanted, tally = sys.argv[1:], [0, 0]
     weights = sample_weights()
@@ -98,6 +128,8 @@ def main():
     for name in CASES:
         if not wanted or name in wanted:
             one(name, weights, config, tally)
+    if not wanted or "gpt-oss" in wanted:
+        gptoss(tally)
     print(f"{tally[0]} passed, {tally[1]} failed")
     return tally[1] > 0
 
