@@ -44,10 +44,11 @@ static const struct arg_spec publish_args[] = {
     ARG_LINE_END,
 };
 
-/* What is made for the repository: the card, the report, and the checksums that name them. */
+/* What is made for the repository: the card, the report in its three forms, and the checksums that
+ * name them. */
 struct made {
-    char *card, *report, *sums;
-    struct hub_made files[3];
+    char *card, *report, *markdown, *page, *sums;
+    struct hub_made files[5];
     size_t n;
 };
 
@@ -55,6 +56,8 @@ static void made_release(struct made *m)
 {
     xfree(m->card);
     xfree(m->report);
+    xfree(m->markdown);
+    xfree(m->page);
     xfree(m->sums);
 }
 
@@ -117,12 +120,26 @@ static int replace_card(struct made *m, const json_t *report, const char *folder
     return rc;
 }
 
+/* In place of the folder's file, where it has one. */
+static void replace(struct made *m, const char *folder, const char *name, const char *text)
+{
+    char *path = fs_join(folder, name);
+    if (fs_exists(path))
+        m->files[m->n++] = (struct hub_made){name, text};
+    xfree(path);
+}
+
 /* The report without the paths of this machine. */
-static void replace_report(struct made *m, const json_t *report, const char *base)
+static void replace_report(struct made *m, const json_t *report, const char *folder,
+                           const char *base)
 {
     json_t *shown = run_report_public_new(report, base);
     m->report = json_text(shown, true);
-    m->files[m->n++] = (struct hub_made){"report.json", m->report};
+    m->markdown = run_report_markdown(shown);
+    m->page = run_report_html(shown);
+    replace(m, folder, "report.json", m->report);
+    replace(m, folder, "report.md", m->markdown);
+    replace(m, folder, "report.html", m->page);
     json_decref(shown);
 }
 
@@ -140,7 +157,7 @@ static int texts_make(const struct cmd_args *a, struct made *m, struct err *e)
     }
     if (report) {
         m->card = run_card_markdown(report, base ? ref.repo : NULL);
-        replace_report(m, report, base ? ref.repo : NULL);
+        replace_report(m, report, folder, base ? ref.repo : NULL);
         rc = replace_card(m, report, folder, base, e) || make_sums(m, folder, e) ? -1 : 0;
     }
     json_decref(report);

@@ -8,13 +8,15 @@ try() {
 }
 mkdir -p hub result/sub
 cat >result/report.json <<'JSON'
-{"out":"/srv/ada/secret plans/result","model":{"name":"Tiny: \"one\"","architecture":"llama","parameters":7340000,"bytes":14696792,
+{"out":"/srv/ada/secret plans/result","corpus":"/srv/ada/secret plans/notes.txt",
+ "notes":["/srv/ada/secret plans/notes.txt has few tokens"],"model":{"name":"Tiny: \"one\"","architecture":"llama","parameters":7340000,"bytes":14696792,
  "path":"/x/hub/models--acme--tiny/snapshots/0123456789012345678901234567890123456789"},
  "best":{"name":"composed","file":"tiny.gguf","bytes":4131168,"bpw":4.5,
  "score":{"kld_mean":0.00549,"kld_mean_ci95":[0.0052,0.0057],"top1":0.945,"ppl":52.9,"ppl_base":52.8,"tps_decode":100}},
  "stock":[{"name":"Q4_K_M","bytes":4785696,"bpw":5.21,"score":{"kld_mean":0.00365,"top1":0.954,"ppl":53.0}}]}
 JSON
-(cd result && sha256sum report.json >SHA256SUMS && echo 0000 >>SHA256SUMS)
+echo 'corpus: /srv/ada/secret plans/notes.txt' >result/report.md
+(cd result && sha256sum report.* >SHA256SUMS && echo 0000 >>SHA256SUMS)
 head -c 3000000 "$SINTRA_ROOT/models/sample/model.safetensors" >result/tiny.gguf
 : >result/empty.txt
 echo hidden >result/.hidden
@@ -39,13 +41,15 @@ grep -r -l -e secret -e /x/hub hub/ada/tiny-GGUF
 cat hub/ada/tiny-GGUF/README.md
 echo "-- a card that optimize wrote takes another base model, and the checksums know it"
 cp hub/ada/tiny-GGUF/README.md result/README.md
+cp result/report.md result/report.html
 (cd result && sha256sum README.md tiny.gguf >SHA256SUMS)
 sintra publish result ada/based-GGUF --base-model acme/other --json | grep -B3 '"made": true' | grep path
 sintra publish result ada/based-GGUF --base-model acme/other --yes --json | grep -c published
 grep base_model: hub/ada/based-GGUF/README.md
+grep -r -l -e secret hub/ada/based-GGUF
 (cd hub/ada/based-GGUF && sha256sum -c SHA256SUMS)
 sintra publish result ada/based-GGUF --json | grep -c '"made": true'
-rm result/SHA256SUMS
+rm result/SHA256SUMS result/report.html
 echo "-- again: what the store has is not sent"
 : >requests
 echo 'mine' >result/README.md
