@@ -127,8 +127,8 @@ static uint64_t group_elements(const struct subject *m)
     return n;
 }
 
-/* What a group is left in that is not quantized: the original's type; DT_NONE where it has none that
- * is half as large as F32, or is quantized itself. */
+/* What a group is left in that is not quantized: the original's type; DT_NONE where it has none
+ * that is half as large as F32, or is quantized itself. */
 static enum dtype unquantized(const struct subject *m)
 {
     enum dtype type =
