@@ -373,7 +373,7 @@ static void test_piece_bits(void **state)
     window[0] = engine_info(g)->bos;
     memcpy(window + 1, before, n_before * sizeof(*before));
     memcpy(window + 1 + n_before, after, n_after * sizeof(*after));
-    struct engine_windows w = {window, 1, 2 * N_CTX, 0};
+    struct engine_windows w = {.tokens = window, .n_windows = 1, .n_ctx = 2 * N_CTX};
     assert_int_equal(engine_score(g, &w, NULL, out, NULL, &e), 0);
     for (size_t i = 0; i < n_after; i++)
         by_hand += (double)out[n_before + i].nll / log(2);
