@@ -211,6 +211,41 @@ static void test_sample_all_threads(void **state)
     assert_int_equal(files_in_folder(), 0);
 }
 
+static void sample_of(const char *path, float out[MODEL_SAMPLE])
+{
+    struct model *m;
+    size_t n;
+
+    assert_int_equal(model_open(&m, path, NULL), 0);
+    assert_int_equal(model_sample(m, out, &n, NULL), 0);
+    assert_int_equal(n, MODEL_SAMPLE);
+    model_close(m);
+}
+
+/* A few weights tell a model in any type from others with the same shapes. */
+static void test_likeness(void **state)
+{
+    static const struct {
+        const char *type;
+        double least;
+    } cases[] = {{"F16", 0.99999}, {"Q8_0", 0.9999}, {"Q4_0", 0.98}, {"Q2_K", 0.9}};
+    float own[MODEL_SAMPLE], other[MODEL_SAMPLE];
+
+    (void)state;
+    sample_of(sample, own);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct baked b = bake((struct bake_job){.threads = 2}, sample, cases[i].type, "like.gguf");
+        sample_of(b.path, other);
+        double like = model_sample_likeness(own, other, MODEL_SAMPLE);
+        if (like < cases[i].least)
+            fail_msg("%s: %g", cases[i].type, like);
+        baked_release(&b);
+    }
+    for (size_t i = 0; i < MODEL_SAMPLE; i++)
+        other[i] = own[(i * 37 + 11) % MODEL_SAMPLE]; /* the same numbers at other places */
+    assert_true(fabs(model_sample_likeness(own, other, MODEL_SAMPLE)) < 0.25);
+}
+
 static void test_sample_values(void **state)
 {
     struct baked b = bake((struct bake_job){.threads = 2}, sample, "Q8_0", "sample.gguf");
@@ -651,6 +686,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sample_all_threads),
+        cmocka_unit_test(test_likeness),
         cmocka_unit_test(test_sample_values),
         cmocka_unit_test(test_metadata),
         cmocka_unit_test(test_bytes_of_every_band),

@@ -319,6 +319,33 @@ static void written_is_read_back(void **state)
     imatrix_release(&back);
 }
 
+/* The sample of a model's weights goes along, whatever its sign; a file without one has none, and
+ * one that is no number is refused. */
+static void weights_go_along(void **state)
+{
+    struct imatrix m = {0}, back;
+    struct err e = {0};
+    float weights[3] = {-0.5f, 0, 1e-30f};
+    (void)state;
+    imatrix_add(&m, "a", 1, 1, (const float[]){1}, (const float[]){1});
+    assert_int_equal(imatrix_write(&m, path, &e), 0);
+    assert_int_equal(imatrix_read(&back, path, &e), 0);
+    assert_int_equal(back.n_weights, 0);
+    imatrix_release(&back);
+    imatrix_set_weights(&m, weights, 3);
+    assert_int_equal(imatrix_write(&m, path, &e), 0);
+    assert_int_equal(imatrix_read(&back, path, &e), 0);
+    assert_int_equal(back.n_weights, 3);
+    assert_memory_equal(back.weights, weights, sizeof(weights));
+    imatrix_release(&back);
+    weights[1] = NAN;
+    imatrix_set_weights(&m, weights, 3);
+    assert_int_equal(imatrix_write(&m, path, &e), 0);
+    assert_int_equal(imatrix_read(&back, path, &e), -1);
+    assert_non_null(strstr(e.message, "value 1 of \"sintra.weights\" is not a finite number"));
+    imatrix_release(&m);
+}
+
 static void writing_refuses(void **state)
 {
     struct imatrix m = {0};
@@ -343,10 +370,10 @@ static void writing_refuses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(legacy_is_read),  cmocka_unit_test(legacy_tail_is_optional),
-        cmocka_unit_test(legacy_lies),     cmocka_unit_test(gguf_is_read),
-        cmocka_unit_test(gguf_lies),       cmocka_unit_test(written_is_read_back),
-        cmocka_unit_test(writing_refuses),
+        cmocka_unit_test(legacy_is_read),   cmocka_unit_test(legacy_tail_is_optional),
+        cmocka_unit_test(legacy_lies),      cmocka_unit_test(gguf_is_read),
+        cmocka_unit_test(gguf_lies),        cmocka_unit_test(written_is_read_back),
+        cmocka_unit_test(weights_go_along), cmocka_unit_test(writing_refuses),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }
