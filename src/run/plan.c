@@ -34,9 +34,11 @@ static json_t *stock_row_new(const struct run *r, const struct search_stock *m)
     json_object_set_new(o, "tps_predicted", rate_new(speed_tps(&r->speed, &r->subject, m->types)));
     json_object_set_new(o, "tps_prefill_predicted",
                         rate_new(speed_prefill_tps(&r->speed, &r->subject, m->types)));
+    /* Mixes are rounded to the nearest: what is known of error feedback says nothing of them. */
+    bool known = r->have_table && !r->table_feedback[0] && !isnan(m->kld);
     if (r->have_table)
         json_object_set_new(o, "kld_predicted",
-                            isnan(m->kld) ? json_null() : json_real_new(m->kld));
+                            known ? json_real_new(m->kld + search_floor(&r->table)) : json_null());
     json_object_set_new(o, "fits", json_boolean(fits(r, m->bytes, m->ms)));
     return o;
 }

@@ -251,6 +251,7 @@ struct run {
     bool have_factors;
     struct probe_table table;
     bool have_table;
+    char table_feedback[65]; /* of a recalled table: the factors it supposes, "" = none */
     struct {
         int own, sibling;   /* sensitivities that were known */
         char *sibling_name; /* whose the latter are */

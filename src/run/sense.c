@@ -34,8 +34,9 @@ void sense_index(const struct run *r, const char *prefix)
     struct err e = {0};
     char *key = index_key(r);
     json_t *doc =
-        json_pack("{s:s, s:s, s:s, s:I}", "prefix", prefix, "model_sha256", r->subject.sha256,
-                  "corpus", subject_dataset(&r->set), "time_ms", (json_int_t)clock_unix_ms());
+        json_pack("{s:s, s:s, s:s, s:s, s:I}", "prefix", prefix, "model_sha256", r->subject.sha256,
+                  "feedback", r->have_factors ? r->factors.sha256 : "", "corpus",
+                  subject_dataset(&r->set), "time_ms", (json_int_t)clock_unix_ms());
     char *text = json_text(doc, false);
     if (store_fact_put(r->store, "sensitivities_of", key, text, &e) != 0)
         log_warn("the sensitivities' index is not stored: %s", e.message);
@@ -97,6 +98,8 @@ int sense_recall(struct run *r, json_t **about, struct err *e)
         return 0;
     }
     r->have_table = true;
+    snprintf(r->table_feedback, sizeof(r->table_feedback), "%s",
+             json_opt_str(index, "feedback", ""));
     *about = json_pack("{s:s, s:I}", "corpus", json_opt_str(index, "corpus", ""), "time_ms",
                        (json_int_t)json_opt_i64(index, "time_ms", 0));
     json_decref(index);
@@ -114,7 +117,8 @@ json_t *sense_choice_json_new(const struct run *r, const enum dtype *types)
     json_object_set_new(o, "bpw",
                         json_real_new((double)bytes * 8 / (double)r->subject.desc->parameters));
     json_object_set_new(o, "memory_bytes", json_integer((json_int_t)(bytes + r->limits.kv_bytes)));
-    json_object_set_new(o, "kld_predicted", json_real_new(allocate_kld(&r->table, types)));
+    json_object_set_new(o, "kld_predicted",
+                        json_real_new(allocate_kld(&r->table, types) + search_floor(&r->table)));
     json_object_set_new(o, "tps_predicted", tps > 0 ? json_real_new(tps) : json_null());
     return o;
 }
@@ -157,6 +161,7 @@ int sense_optimum(const struct run *r, json_t **row, struct err *e)
         rc = search_recipe(&recipe, r->subject.desc, &r->subject.groups, types, &inner);
     if (rc == 0) {
         *row = sense_choice_json_new(r, types);
+        recipe.feedback = r->table_feedback[0] ? xstrdup(r->table_feedback) : NULL;
         json_object_set_new(*row, "recipe", recipe_json_new(&recipe));
         recipe_release(&recipe);
     }

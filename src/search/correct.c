@@ -129,7 +129,7 @@ static double factor(const struct fit *f, enum model_role role, int type, size_t
 }
 
 /* What eight bits cost everywhere, times the ratio; 0 where the table does not have them. */
-static double expected_floor(const struct probe_table *t)
+double search_floor(const struct probe_table *t)
 {
     int k = type_index(t, DT_Q8_0);
     double sum = 0;
@@ -159,7 +159,7 @@ double correct_table(struct probe_table *to, const struct probe_table *t,
     struct fit *f = xcalloc(1, sizeof(*f));
     table_copy(to, t);
     f->n_groups = t->n_groups;
-    f->floor = expected_floor(t);
+    f->floor = search_floor(t);
     /* The latest trials lie nearest to where the search is. */
     for (size_t i = history->n; i-- > 0 && f->n < OBSERVED_MAX;)
         f->n += observe(&f->seen[f->n], t, groups, &history->items[i], fed);

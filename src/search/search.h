@@ -161,6 +161,9 @@ struct proposer {
 /* The built-in proposer; deterministic, stateless. */
 void search_builtin(struct proposer *p);
 
+/* What a file's KL is expected to have beside the sum over its groups, before any was measured: its
+ * activations are quantized too. */
+double search_floor(const struct probe_table *t);
 /* A recipe that gives each group its type; everything else as the recipe's base has it. */
 int search_recipe(struct recipe *r, const struct model_desc *d, const struct probe_groups *groups,
                   const enum dtype *types, struct err *e);
