@@ -138,6 +138,16 @@ static void add_comparison(struct buf *b, const json_t *report)
              json_opt_bool(p, "reliable", false) ? "" : ", which noise alone could explain");
 }
 
+const char report_fed_text[] =
+    "Its rounding knows how the inputs of each matrix go together. Those factors are not in this "
+    "folder: the machine that made it has them in its cache, elsewhere --factors FILE names them.";
+
+bool report_is_fed(const json_t *report)
+{
+    const json_t *recipe = json_object_get(json_object_get(report, "best"), "recipe");
+    return json_is_string(json_object_get(recipe, "feedback"));
+}
+
 static void add_run_it(struct buf *b, const json_t *report)
 {
     const char *file = json_opt_str(json_object_get(report, "best"), "file", NULL);
@@ -151,8 +161,9 @@ static void add_run_it(struct buf *b, const json_t *report)
         "&& ollama run my-model\n\n"
         "Make it again, byte for byte:\n\n"
         "    sintra quantize MODEL -o again.gguf --recipe recipe.json --imatrix imatrix.gguf\n\n"
-        "Check the files: `sha256sum -c SHA256SUMS`\n",
-        file, file, file);
+        "%s%sCheck the files: `sha256sum -c SHA256SUMS`\n",
+        file, file, file, report_is_fed(report) ? report_fed_text : "",
+        report_is_fed(report) ? "\n\n" : "");
 }
 
 static void add_sentence(struct buf *b, const char *before, const char *text, const char *after)

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "run/run.h"
+#include "run/run_int.h"
 #include "base/banned.h"
 
 enum { PAGE_BYTES_MAX = 32 << 20 };
@@ -337,7 +337,10 @@ static void add_run_it(struct buf *b, const json_t *report)
     buf_adds(b, "\\n' &gt; Modelfile\nollama create my-model -f Modelfile\nollama run my-model"
                 "</pre><p>Make it again, byte for byte, and check the files:</p><pre>sintra "
                 "quantize MODEL -o again.gguf --recipe recipe.json --imatrix imatrix.gguf\n"
-                "sha256sum -c SHA256SUMS</pre></section>\n");
+                "sha256sum -c SHA256SUMS</pre>");
+    if (report_is_fed(report))
+        buf_addf(b, "<p>%s</p>", report_fed_text);
+    buf_adds(b, "</section>\n");
 }
 
 static void add_notes(struct buf *b, const json_t *report)

@@ -353,6 +353,10 @@ json_t *report_new(struct run *r, const struct outcome *o);
 json_t *report_infeasible_new(const struct settings *s, const struct subject *m,
                               const struct limits *l, const char *sentence, const char *hint);
 json_t *report_model_json_new(const struct subject *m);
+/* Was the delivered file rounded with error feedback, and what that asks of who makes it again
+ * (markdown.c). */
+bool report_is_fed(const json_t *report);
+extern const char report_fed_text[];
 
 /* ---- tried.c ---- */
 
