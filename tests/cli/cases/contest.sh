@@ -1,6 +1,6 @@
 # Several models for one target: a run of each, then bits per byte of the same text says which to take.
 cat "$SINTRA_ROOT"/*.md "$SINTRA_ROOT"/docs/*.md >text.txt
-head -c 4000 text.txt >short.txt
+head -n 40 text.txt >short.txt
 "$TOOLS/make_synthetic" other --shape tiny >/dev/null
 sintra optimize -q --mock --model sample --model other --target-bpw 4.5
 echo "exit=$?"
