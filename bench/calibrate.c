@@ -59,6 +59,7 @@ static void medians(const char *const *names, struct taken *t, int n, int runs)
         printf("# %s: median %.3f s wall, %.3f s processor, %.3f times %s\n", names[i], wall, cpu,
                cpu / base, names[0]);
     }
+    fflush(stdout); /* children get what is left in the buffer */
 }
 
 /* ---- passes in one worker ---- */
