@@ -98,29 +98,6 @@ static int add_tensor(struct hash_sha256 *h, const struct model *m, size_t i, ui
     return add_parts(h, m, i, done, p, e);
 }
 
-static size_t element_size(enum gguf_type type)
-{
-    switch (type) {
-    case GGUF_U8:
-    case GGUF_I8:
-    case GGUF_BOOL:
-        return 1;
-    case GGUF_U16:
-    case GGUF_I16:
-        return 2;
-    case GGUF_U32:
-    case GGUF_I32:
-    case GGUF_F32:
-        return 4;
-    case GGUF_U64:
-    case GGUF_I64:
-    case GGUF_F64:
-        return 8;
-    default:
-        return 0;
-    }
-}
-
 static void add_kv(struct hash_sha256 *h, const struct gguf_kv *kv)
 {
     add_text(h, kv->key);
@@ -132,7 +109,7 @@ static void add_kv(struct hash_sha256 *h, const struct gguf_kv *kv)
     } else if (kv->type == GGUF_ARRAY) {
         add_u64(h, kv->count);
         if (kv->element != GGUF_STR)
-            hash_sha256_add(h, kv->raw, kv->count * element_size(kv->element));
+            hash_sha256_add(h, kv->raw, kv->count * gguf_type_bytes(kv->element));
         for (uint64_t i = 0; kv->element == GGUF_STR && i < kv->count; i++) {
             add_u64(h, kv->strs[i].len);
             hash_sha256_add(h, kv->strs[i].data, kv->strs[i].len);

@@ -109,42 +109,19 @@ static int drop_tensors(struct model *m, const struct recipe *r, struct err *e)
 
 /* ---- metadata ---- */
 
-static size_t element_bytes(enum gguf_type t)
-{
-    switch (t) {
-    case GGUF_U8:
-    case GGUF_I8:
-    case GGUF_BOOL:
-        return 1;
-    case GGUF_U16:
-    case GGUF_I16:
-        return 2;
-    case GGUF_U32:
-    case GGUF_I32:
-    case GGUF_F32:
-        return 4;
-    case GGUF_U64:
-    case GGUF_I64:
-    case GGUF_F64:
-        return 8;
-    default:
-        return 0;
-    }
-}
-
 /* Arrays of the architecture with as many values as there are blocks have one per block, but for
  * the few that describe something else. */
 static bool per_block(const struct model_desc *d, const struct gguf_kv *kv, uint32_t n_layer)
 {
     size_t n = strlen(d->architecture);
-    return kv->type == GGUF_ARRAY && kv->count == n_layer && element_bytes(kv->element) > 0 &&
+    return kv->type == GGUF_ARRAY && kv->count == n_layer && gguf_type_bytes(kv->element) > 0 &&
            strncmp(kv->key, d->architecture, n) == 0 && kv->key[n] == '.' &&
            !strstr(kv->key, ".rope.") && !strstr(kv->key, ".classifier.");
 }
 
 static void drop_values(struct gguf_kvs *k, const struct gguf_kv *kv, const struct recipe *r)
 {
-    size_t size = element_bytes(kv->element);
+    size_t size = gguf_type_bytes(kv->element);
     uint64_t count = kv->count, n = 0;
     char *key = xstrdup(kv->key), *out = xmalloc((size_t)count * size);
     enum gguf_type element = kv->element;

@@ -12,4 +12,8 @@ sintra calibrate sample -t 1 -q -o a.imatrix --tokens 512 --factors a.factors >/
 sintra quantize sample -q -o fed.gguf --type q3_k_m --imatrix a.imatrix --factors a.factors | head -n 1
 sintra quantize sample -q -o none.gguf --type q3_k_m --imatrix a.imatrix --factors a.imatrix
 echo "exit $?"
+sintra calibrate sample -t 1 -q -o b.imatrix --tokens 512 --factors spans.factors --span 256 >/dev/null
+cmp a.imatrix b.imatrix && echo "spans do not change the matrix"
+sintra quantize sample -q -o spans.gguf --type q3_k_m --imatrix a.imatrix --factors spans.factors | head -n 1
+cmp -s fed.gguf spans.gguf || echo "spans change what is rounded"
 ls *.gguf

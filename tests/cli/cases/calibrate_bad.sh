@@ -13,4 +13,6 @@ try calibrate sample -o x.imatrix --corpus short.txt
 try calibrate sample -o x.imatrix --corpus nowhere.txt
 try calibrate nowhere -o x.imatrix
 try calibrate sample -o nowhere/x.imatrix --tokens 512
+try calibrate sample -o x.imatrix --factors x.factors --span 300
+try calibrate sample -o x.imatrix --span 256
 ls
