@@ -73,7 +73,7 @@ static void prepare(struct bench *b)
     struct recipe f32;
     uint32_t n_ctx;
     if (model_open(&b->model, b->o.model, &e) != 0 ||
-        probe_groups_make(&b->groups, model_desc(b->model), &e) != 0)
+        probe_groups_make(&b->groups, model_desc(b->model), 0, &e) != 0)
         die(b->o.model, &e);
     n_ctx = model_desc(b->model)->n_ctx_train;
     n_ctx = n_ctx == 0 || n_ctx > 512 ? 512 : n_ctx;

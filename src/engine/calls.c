@@ -73,6 +73,9 @@ static void read_info(const struct engine *g, const json_t *answer, struct engin
     memcpy(info->description, text, n);
 }
 
+static const char *const mode_names[] = {
+    [ENGINE_FILE] = "file", [ENGINE_FLOAT] = "float", [ENGINE_FLOAT_AS_STORED] = "stored"};
+
 int engine_load(struct engine *g, const struct engine_load *load, struct engine_info *info,
                 struct err *e)
 {
@@ -85,12 +88,11 @@ int engine_load(struct engine *g, const struct engine_load *load, struct engine_
     g->info = (struct engine_info){0};
     g->model = xstrdup(load->path);
     g->mode = load->mode;
-    json_t *request =
-        json_pack("{s:s, s:o, s:s, s:I, s:I, s:i, s:i, s:b, s:I}", "op", "load", "path", path,
-                  "mode", load->mode == ENGINE_FLOAT ? "float" : "file", "n_ctx",
-                  (json_int_t)load->n_ctx, "n_seq", (json_int_t)load->n_seq, "threads",
-                  load->threads, "gpu_layers", load->gpu_layers, "full_outputs", load->full_outputs,
-                  "memory_bytes_max", (json_int_t)g->options.memory_bytes_max);
+    json_t *request = json_pack(
+        "{s:s, s:o, s:s, s:I, s:I, s:i, s:i, s:b, s:I}", "op", "load", "path", path, "mode",
+        mode_names[load->mode], "n_ctx", (json_int_t)load->n_ctx, "n_seq", (json_int_t)load->n_seq,
+        "threads", load->threads, "gpu_layers", load->gpu_layers, "full_outputs",
+        load->full_outputs, "memory_bytes_max", (json_int_t)g->options.memory_bytes_max);
     if (engine_call(g, &call, request, &answer, NULL, e)) {
         xfree(g->model);
         g->model = NULL;
@@ -574,7 +576,7 @@ int engine_gram_owners(struct engine *g, const struct engine_windows *w,
 
 static int need_float(const struct engine *g, struct err *e)
 {
-    if (!g->model || g->mode != ENGINE_FLOAT)
+    if (!g->model || g->mode == ENGINE_FILE)
         return err_set(e, ERR_BUG, NULL, "weights can be replaced only in a float engine");
     return 0;
 }

@@ -46,7 +46,10 @@ int engine_pid(const struct engine *g);
 
 enum engine_mode {
     ENGINE_FILE, /* the file with libllama's default parameters (mmap, repacking): what users run */
-    ENGINE_FLOAT /* weights in writable memory as floats, for engine_tensor_set */
+    ENGINE_FLOAT, /* weights in writable memory as floats, for engine_tensor_set: F32 where memory
+                     allows */
+    ENGINE_FLOAT_AS_STORED /* the same in the float types of the file: processors with instructions
+                              for BF16 multiply it faster than F32 */
 };
 struct engine_load {
     const char *path; /* a validated GGUF (first file of a split) */
@@ -179,7 +182,7 @@ int engine_gram_owners(struct engine *g, const struct engine_windows *w,
                        struct err *e);
 void engine_grams_free(struct engine_grams *grams);
 
-/* ENGINE_FLOAT only: replace all values of one weight tensor / put the original back. */
+/* Float modes only: replace all values of one weight tensor / put the original back. */
 int engine_tensor_set(struct engine *g, const char *name, const float *values, uint64_t n,
                       struct err *e);
 int engine_tensor_restore(struct engine *g, const char *name, struct err *e);

@@ -133,7 +133,7 @@ void worker_batch_add(struct llama_batch *batch, int32_t token, uint32_t pos, in
                       bool output);
 
 /* ---- worker_float.c -------------------------------------------------------------------------- */
-int float_load(struct worker *w, const char *path, struct llama_model_params params,
+int float_load(struct worker *w, const char *path, struct llama_model_params params, bool as_stored,
                uint64_t memory_bytes_max, struct err *e);
 void float_free(struct float_weights *f);
 uint64_t float_bytes(const struct float_weights *f);

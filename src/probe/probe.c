@@ -24,7 +24,7 @@ static const double tiny = 1e-9;
  * the prediction beyond the probe are of that size. */
 static const double confident = 0.15;
 static const double negligible = 0.001; /* of the sum of the probes before */
-enum { ROUND_FIRST = 2, CLUSTERS_PER_WINDOW = 4 };
+enum { ROUND_FIRST = 2, FEW_WINDOWS = 4, CLUSTERS_PER_WINDOW = 4 };
 
 /* What a type costs beyond its error. Types that spend two bits, or draw from a codebook, err in
  * step with the weights, which hurts more than noise of the same size; measured over the probes of
@@ -137,9 +137,9 @@ static bool enough(const struct reading *r, double known)
 /* Windows in rounds of as many as there are, until it is enough. */
 static int read_enough(const struct probe_job *job, double known, struct reading *r, struct err *e)
 {
-    size_t most = job->windows.n_windows;
+    size_t most = job->windows.n_windows, first = most < FEW_WINDOWS ? 1 : ROUND_FIRST;
     while (r->windows < most) {
-        size_t n = r->windows == 0 ? ROUND_FIRST : r->windows;
+        size_t n = r->windows == 0 ? first : r->windows;
         n = n > most - r->windows ? most - r->windows : n;
         if (read_windows(job, n, r, e) != 0)
             return -1;

@@ -34,7 +34,10 @@ struct probe_groups {
     struct probe_group *items;
     size_t n, n_sets;
 };
-int probe_groups_make(struct probe_groups *g, const struct model_desc *d, struct err *e);
+/* runs: 0 = each layer has sets of its own; else the layers between the first and the last are
+ * probed in at most so many runs of neighbours, whose sets are joined: of a deep model every probe
+ * costs a pass, and what an error costs changes little from one layer to the next. */
+int probe_groups_make(struct probe_groups *g, const struct model_desc *d, int runs, struct err *e);
 void probe_groups_release(struct probe_groups *g);
 
 enum { PROBE_TYPES_MAX = 24 };

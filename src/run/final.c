@@ -55,25 +55,46 @@ static void speed_of_search(struct score *to, const struct score *from)
     to->gpu_layers = from->gpu_layers;
 }
 
-static int measure(struct run *r, size_t trial, struct finalist *f, struct err *e)
+static int measure_quality_of(struct run *r, size_t trial, const char *path, enum run_set set,
+                              struct finalist *f, struct err *e)
+{
+    xfree(f->window_kld);
+    f->window_kld = NULL;
+    if (r->world->quality(r, &r->trials.items[trial], path, set, &f->score, e) != 0)
+        return -1;
+    f->window_kld = window_means(&f->score, &f->n_windows);
+    xfree(f->score.kld);
+    f->score.kld = NULL;
+    return 0;
+}
+
+/* A rival that the first windows show to be worse for certain is not read further. */
+static int measure_rival(struct run *r, size_t trial, const char *path, const struct finalist *best,
+                         struct finalist *f, struct err *e)
+{
+    if (measure_quality_of(r, trial, path, SET_FRONT, f, e) != 0)
+        return -1;
+    bool all = r->subject.scale.front >= r->subject.scale.final;
+    return all || final_paired(f, best).low > 0
+               ? 0
+               : measure_quality_of(r, trial, path, SET_FINAL, f, e);
+}
+
+/* best: of whom the trial is only a rival, or NULL. */
+static int measure(struct run *r, size_t trial, enum run_set set, const struct finalist *best,
+                   struct finalist *f, struct err *e)
 {
     const struct trial *t = &r->trials.items[trial];
     char *path = trial_file(r, trial, e);
     if (!path)
         return -1;
-    xfree(f->window_kld);
-    f->window_kld = NULL;
-    int rc = r->world->quality(r, t, path, SET_FINAL, &f->score, e);
-    if (rc == 0) {
-        f->window_kld = window_means(&f->score, &f->n_windows);
-        xfree(f->score.kld);
-        f->score.kld = NULL;
-        /* A speed that decided about the candidate is the one to report. */
-        if (t->score.tps_decode > 0)
-            speed_of_search(&f->score, &t->score);
-        else
-            rc = r->world->speed(r, t, path, &f->score, e);
-    }
+    int rc = best ? measure_rival(r, trial, path, best, f, e)
+                  : measure_quality_of(r, trial, path, set, f, e);
+    /* A speed that decided about the candidate is the one to report. */
+    if (rc == 0 && t->score.tps_decode > 0)
+        speed_of_search(&f->score, &t->score);
+    else if (rc == 0)
+        rc = r->world->speed(r, t, path, &f->score, e);
     xfree(path);
     return rc;
 }
@@ -117,7 +138,9 @@ static void final_event(struct run *r, const struct trial *t, const struct final
     run_event(r, "final", o);
 }
 
-int final_score(struct run *r, size_t trial, int *index, struct err *e)
+/* Scores a trial unless it has a final score. *index into finals; best: as of measure. */
+static int score(struct run *r, size_t trial, enum run_set set, const struct finalist *best,
+                 int *index, struct err *e)
 {
     const struct trial *t = &r->trials.items[trial];
     struct finalist f = {.trial = trial,
@@ -139,12 +162,12 @@ int final_score(struct run *r, size_t trial, int *index, struct err *e)
     double began = clock_seconds();
     int rc = store_trial_begin(r->store, &row, e);
     if (rc == 0) {
-        int measured = measure(r, trial, &f, &inner);
+        int measured = measure(r, trial, set, best, &f, &inner);
         if (measured != 0 && error_is_of_worker(&inner)) {
             /* Too much hangs on a finalist to drop it for one lost worker. */
             run_note(r, "a held-out score is measured again: %s", inner.message);
             err_clear(&inner);
-            measured = measure(r, trial, &f, &inner);
+            measured = measure(r, trial, set, best, &f, &inner);
         }
         row.seconds = clock_seconds() - began;
         if (measured != 0 && !error_is_of_trial(&inner)) {
@@ -207,9 +230,14 @@ static int score_front(struct run *r, struct err *e)
     size_t *front = xcalloc(r->trials.n + 1, sizeof(*front));
     size_t n = trials_front(&r->trials, front);
     int rc = 0, index;
+    if (r->subject.scale.front < r->subject.scale.final)
+        run_note(r,
+                 "of the front, all but the winner were scored on the first %zu of the held-out "
+                 "windows",
+                 r->subject.scale.front);
     for (size_t i = 0; rc == 0 && i < n && i < FRONT_SCORED_MAX; i++) {
         stage_progress(r, (double)(i + 2), (double)(n + 2), "front");
-        rc = final_score(r, front[i], &index, e);
+        rc = score(r, front[i], SET_FRONT, NULL, &index, e);
     }
     xfree(front);
     return rc;
@@ -240,7 +268,7 @@ static int try_next(struct run *r, struct outcome *o, struct err *e)
         }
         if (next < 0)
             return 0;
-        if (final_score(r, (size_t)next, &index, e) != 0)
+        if (score(r, (size_t)next, SET_FINAL, NULL, &index, e) != 0)
             return -1;
         if (index >= 0 && final_met(r, index)) {
             run_note(r, "the first choice missed a target on held-out text; the next that meets it "
@@ -263,7 +291,7 @@ static void prefer_stock(struct run *r, struct outcome *o)
         bool smaller = trial_of(r, o->stock)->bytes < trial_of(r, o->best)->bytes;
         if (!stock_met || (best_met && !smaller))
             return;
-    } else if (stock->score.kld_mean >= best->score.kld_mean || (best_met && !stock_met)) {
+    } else if (!(final_paired(stock, best).mean < 0) || (best_met && !stock_met)) {
         return;
     }
     run_note(r,
@@ -271,6 +299,14 @@ static void prefer_stock(struct run *r, struct outcome *o)
              "delivered",
              trial_of(r, o->stock)->stock_name);
     o->best = o->stock;
+}
+
+/* Where targets are asked a rival must show that it meets them, on all windows. */
+static int score_rival(struct run *r, size_t rival, struct outcome *o, struct err *e)
+{
+    const struct finalist *best =
+        o->best >= 0 && !targets_any(&r->set.targets) ? &r->finals.items[o->best] : NULL;
+    return score(r, rival, SET_FINAL, best, &o->stock, e);
 }
 
 static int pick(struct run *r, struct outcome *o, struct err *e)
@@ -285,10 +321,10 @@ static int pick(struct run *r, struct outcome *o, struct err *e)
                        "none of the %zu candidates could be made and measured", r->trials.n);
     int rival = stock_rival(r, (size_t)best);
     stage_progress(r, 0, 3, "winner");
-    if (final_score(r, (size_t)best, &o->best, e) != 0)
+    if (score(r, (size_t)best, SET_FINAL, NULL, &o->best, e) != 0)
         return -1;
     stage_progress(r, 1, 3, "best stock mix");
-    if (rival >= 0 && final_score(r, (size_t)rival, &o->stock, e) != 0)
+    if (rival >= 0 && score_rival(r, (size_t)rival, o, e) != 0)
         return -1;
     stage_progress(r, 2, 3, NULL);
     if (!targets_any(&r->set.targets) && score_front(r, e) != 0)

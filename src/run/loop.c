@@ -15,7 +15,7 @@
 #include "base/stop.h"
 #include "base/banned.h"
 
-enum { TRIALS_FAST = 2, TRIALS_NORMAL = 8, TRIALS_MAX = 16, STOCK_TYPICAL = 3 };
+enum { TRIALS_FAST = 2, TRIALS_NORMAL = 8, TRIALS_MAX = 16, RUNGS_LARGE = 5, STOCK_TYPICAL = 3 };
 /* Codebook types took 1.5 to 1.8 times the processor time per token of k-quants of their size. */
 static const double codebook_handicap = 1.1;
 
@@ -26,13 +26,22 @@ static double handicap(const struct run *r)
     return gpu || strcmp(r->set.preset, "quality") == 0 ? 1 : codebook_handicap;
 }
 
+/* A file of a large model costs a minute, and on a ladder predictions hold within a few percent. */
+static bool few_files(const struct run *r)
+{
+    return r->subject.scale.large && !targets_any(&r->set.targets) &&
+           strcmp(r->set.effort, "max") != 0;
+}
+
 static int trials_most(const struct run *r)
 {
     if (r->set.max_iters > 0)
         return r->set.max_iters;
     if (strcmp(r->set.effort, "max") == 0)
         return TRIALS_MAX;
-    return strcmp(r->set.effort, "fast") == 0 ? TRIALS_FAST : TRIALS_NORMAL;
+    if (strcmp(r->set.effort, "fast") == 0)
+        return TRIALS_FAST;
+    return few_files(r) ? RUNGS_LARGE : TRIALS_NORMAL;
 }
 
 double run_elapsed(const struct run *r)
@@ -54,6 +63,7 @@ void run_space(struct run *r, struct search_space *s)
         .stock_names = r->subject.stock_names,
         .feedback = r->have_factors ? r->factors.sha256 : NULL,
         .max_trials = trials_most(r),
+        .rivals_only = few_files(r),
         .codebook_handicap = handicap(r),
     };
 }

@@ -114,11 +114,13 @@ static int mock_quality(struct run *r, const struct trial *t, const char *path, 
 {
     struct rng rng;
     double kld = hidden_kld(r, t), sum = 0;
-    size_t windows = set == SET_FINAL ? r->subject.scale.final : r->subject.scale.search;
+    size_t windows = set == SET_SEARCH  ? r->subject.scale.search
+                     : set == SET_FINAL ? r->subject.scale.final
+                                        : r->subject.scale.front;
     size_t per = r->subject.scale.n_ctx / 2 - 1;
     (void)path;
     (void)e;
-    rng_seed(&rng, r->set.seed * 2 + (set == SET_FINAL));
+    rng_seed(&rng, r->set.seed * 2 + (set != SET_SEARCH));
     *s = (struct score){.windows = windows, .n_ctx = r->subject.scale.n_ctx, .has_kld = true};
     s->positions = windows * per;
     s->kld = xcalloc(s->positions, sizeof(*s->kld));

@@ -38,7 +38,9 @@ static const enum dtype probe_type = DT_Q3_K;
 
 struct real {
     char *original;
-    struct engine *engine; /* holds the original in float mode, or NULL */
+    bool half;             /* the original is a BF16 file, and is fastest so */
+    struct engine *engine; /* holds the original in `mode`, or NULL */
+    enum engine_mode mode;
     struct text text;
     struct measure_reference search, final;
     bool have_search, have_final;
@@ -46,12 +48,28 @@ struct real {
 
 /* ---- the original ---- */
 
+/* Of a large model whose weights are BF16 all passes but those that score are made in BF16, where the
+ * processor has instructions for it: half the time or less, and a probe compares with the original
+ * in the same arithmetic. What scores candidates reads the same file into F32. */
+static bool half_is_faster(const struct run *r)
+{
+    const struct model_desc *d = r->subject.desc;
+    const struct probe_groups *g = &r->subject.groups;
+    if (!r->subject.scale.large ||
+        !(strstr(r->hw.simd, "avx512_bf16") || strstr(r->hw.simd, "amx_bf16")))
+        return false;
+    for (size_t i = 0; i < g->n; i++)
+        if (d->tensors[g->items[i].tensors[0]].dtype != DT_BF16)
+            return false;
+    return true;
+}
+
 /* F32 where memory allows: probes then see what a type does and nothing else. */
-static int choose_float(const struct run *r, const char **type, struct err *e)
+static int choose_float(const struct run *r, bool half, const char **type, struct err *e)
 {
     double parameters = (double)r->subject.desc->parameters, ram = (double)r->hw.ram_usable;
     char need[NUM_TEXT_MAX], have[NUM_TEXT_MAX];
-    *type = "F32";
+    *type = half ? "BF16" : "F32";
     if (!(ram > 0) || 4 * parameters <= float_share * ram)
         return 0;
     *type = "BF16";
@@ -107,7 +125,8 @@ static int make_original(struct run *r, struct real *w, struct err *e)
 {
     const char *type;
     struct fs_lock lock;
-    if (choose_float(r, &type, e) != 0)
+    w->half = half_is_faster(r);
+    if (choose_float(r, w->half, &type, e) != 0)
         return -1;
     char *name = xasprintf("original-%s.gguf", type), *lock_path = fs_join(r->cache, "lock");
     w->original = fs_join(r->cache, name);
@@ -140,8 +159,8 @@ static int start_original(struct run *r, struct real *w, struct err *e)
     struct measure_options o;
     struct engine_info info;
     options(r, &o);
-    if (measure_open(&w->engine, &info, w->original, ENGINE_FLOAT, r->subject.scale.n_ctx, 0, true,
-                     &o, e) != 0) {
+    if (measure_open(&w->engine, &info, w->original, w->mode, r->subject.scale.n_ctx, 0, true, &o,
+                     e) != 0) {
         w->engine = NULL;
         return err_context(e, "loading the original");
     }
@@ -159,8 +178,12 @@ static void stop_original(struct real *w)
  * files. */
 typedef int step_fn(struct run *r, struct real *w, struct err *e);
 
-static int with_original(struct run *r, struct real *w, step_fn *step, struct err *e)
+static int with_original_as(struct run *r, struct real *w, enum engine_mode mode, step_fn *step,
+                            struct err *e)
 {
+    if (w->mode != mode)
+        stop_original(w);
+    w->mode = mode;
     for (int tries = 1;; tries++) {
         struct err inner = {0};
         if (w->engine || start_original(r, w, &inner) == 0) {
@@ -175,6 +198,12 @@ static int with_original(struct run *r, struct real *w, step_fn *step, struct er
         run_note(r, "the worker with the original was lost and is started again: %s",
                  inner.message);
     }
+}
+
+/* Steps that score nothing. */
+static int with_original(struct run *r, struct real *w, step_fn *step, struct err *e)
+{
+    return with_original_as(r, w, w->half ? ENGINE_FLOAT_AS_STORED : ENGINE_FLOAT, step, e);
 }
 
 /* ---- text, importance, references ---- */
@@ -423,7 +452,7 @@ static int real_prepare(struct run *r, struct err *e)
     if (strcmp(r->set.effort, "fast") != 0 && try_factors(r, e) != 0)
         return -1;
     stage_enter(r, STAGE_REFERENCE);
-    return with_original(r, w, make_search_reference, e);
+    return w->half ? 0 : with_original(r, w, make_search_reference, e);
 }
 
 /* ---- sensitivities ---- */
@@ -437,27 +466,29 @@ static void probing_prefix(const struct run *r, const struct real *w, char prefi
     text_key(&w->text, TEXT_SEARCH, key);
     snprintf(methods, 128, "%zu %s %s %s", r->subject.scale.probe, dtype_name(probe_type),
              QUANT_VERSION, PROBE_VERSION);
+    if (r->subject.scale.runs > 0)
+        snprintf(methods + strlen(methods), 128 - strlen(methods), " runs %d",
+                 r->subject.scale.runs);
     snprintf(text, sizeof(text), "%s %s %s %s %s%s", r->subject.sha256, key, r->imatrix.sha256,
              methods, fs_basename(w->original), r->have_factors ? r->factors.sha256 : "");
     hash_sha256_text(text, strlen(text), prefix);
 }
 
-static int probe_step(struct run *r, struct real *w, struct err *e)
+static int probe_against(struct run *r, struct real *w, const struct engine_windows *windows,
+                         const struct measure_reference *reference, struct err *e)
 {
     struct subject *m = &r->subject;
     struct probe_history h;
     char prefix[65], methods[128];
     probing_prefix(r, w, prefix, methods);
     history_open(&h, r, prefix, methods);
-    struct engine_windows windows = w->text.part[TEXT_SEARCH].w;
-    windows.n_windows = m->scale.probe;
     struct probe_job job = {.model = m->model,
                             .groups = &m->groups,
                             .imatrix = &r->imatrix,
                             .factors = r->have_factors ? &r->factors : NULL,
                             .engine = w->engine,
-                            .windows = windows,
-                            .reference = &w->search,
+                            .windows = *windows,
+                            .reference = reference,
                             .types = m->types,
                             .n_types = m->n_types,
                             .probe_type = probe_type,
@@ -473,6 +504,21 @@ static int probe_step(struct run *r, struct real *w, struct err *e)
     if (rc == 0 && r->history.sibling == 0)
         sense_index(r, prefix);
     history_close(&h);
+    return rc;
+}
+
+static int probe_step(struct run *r, struct real *w, struct err *e)
+{
+    struct engine_windows windows = w->text.part[TEXT_SEARCH].w;
+    struct measure_reference own;
+    uint64_t most = (uint64_t)(reference_share * (double)r->hw.ram_usable);
+    windows.n_windows = r->subject.scale.probe;
+    if (!w->half)
+        return probe_against(r, w, &windows, &w->search, e);
+    if (measure_reference_make(&own, w->engine, &windows, most, &r->stages.progress, e) != 0)
+        return -1;
+    int rc = probe_against(r, w, &windows, &own, e);
+    measure_reference_release(&own);
     return rc;
 }
 
@@ -517,19 +563,20 @@ static int real_quality(struct run *r, const struct trial *t, const char *path, 
 {
     struct real *w = r->world_data;
     struct measure_options o;
-    bool final = set == SET_FINAL;
+    bool final = set != SET_SEARCH;
     (void)t;
     if (final ? !w->have_final : !w->have_search) {
-        int rc = with_original(r, w, final ? make_final_reference : make_search_reference, e);
+        int rc = with_original_as(r, w, ENGINE_FLOAT,
+                                  final ? make_final_reference : make_search_reference, e);
         stop_original(w);
         if (rc != 0)
             return err_context(e, "reference on the %s text", final ? "held-out" : "search");
     }
     options(r, &o);
-    if (measure_quality(s, path, &w->text.part[final ? TEXT_FINAL : TEXT_SEARCH].w,
-                        final ? &w->final : &w->search, &o, e) != 0)
-        return -1;
-    return 0;
+    struct engine_windows windows = w->text.part[final ? TEXT_FINAL : TEXT_SEARCH].w;
+    if (set == SET_FRONT && r->subject.scale.front < windows.n_windows)
+        windows.n_windows = r->subject.scale.front;
+    return measure_quality(s, path, &windows, final ? &w->final : &w->search, &o, e);
 }
 
 /* Another machine's speed is reckoned; its memory is measured here, as libllama counts the same

@@ -67,7 +67,10 @@ struct scale {
     uint32_t n_ctx;
     size_t calibration, search, final; /* windows */
     size_t probe;                      /* of the search windows */
-    uint32_t search_first;             /* first scored position of a search window */
+    size_t front;          /* of the final windows, for members of a front that nobody recommends */
+    uint32_t search_first; /* first scored position of a search window */
+    bool large;            /* a pass over some text takes minutes */
+    int runs;              /* of neighbouring layers that are probed together; 0 = none */
 };
 
 struct subject {
@@ -156,7 +159,7 @@ json_t *limits_json_new(const struct limits *l);
 
 /* ---- the world ---- */
 
-enum run_set { SET_SEARCH, SET_FINAL };
+enum run_set { SET_SEARCH, SET_FINAL, SET_FRONT /* the first of the final windows */ };
 
 struct baked {
     uint64_t bytes;
@@ -336,8 +339,6 @@ void outcome_release(struct outcome *o);
 /* Finalists in the order in which they may be delivered: the winner, then what comes after it. */
 void final_order(const struct run *r, const struct outcome *o, int *order, size_t *n);
 struct stat_mean final_paired(const struct finalist *a, const struct finalist *b);
-/* Final scores a trial unless it has one. *index into finals. */
-int final_score(struct run *r, size_t trial, int *index, struct err *e);
 
 /* ---- deliver.c ---- */
 

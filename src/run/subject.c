@@ -255,23 +255,28 @@ int subject_file_bytes(const struct subject *m, const struct recipe *r,
 
 /* ---- opening ---- */
 
-/* Small models are read much text, since it costs seconds; of large ones every token costs. */
+enum { PROBE_RUNS = 4, FRONT_WINDOWS = 4 };
+
+/* Small models are read much text, since it costs seconds; of large ones every token costs. Without a
+ * target the candidates of a ladder differ by so much that few windows tell them apart. */
 static void choose_scale(struct subject *m, const struct settings *s)
 {
     uint32_t trained = m->desc->n_ctx_train > 0 ? m->desc->n_ctx_train : 512;
     struct scale *c = &m->scale;
     c->n_ctx = trained < 512 ? trained : 512;
-    bool small = m->desc->parameters < 100000000;
-    c->calibration = small ? 64 : 32;
-    c->search = small ? 16 : 8;
-    c->probe = small ? 8 : 2;
-    c->final = small ? 64 : 16;
+    c->large = m->desc->parameters >= 100000000;
+    c->calibration = c->large ? 32 : 64;
+    c->search = !c->large ? 16 : targets_any(&s->targets) ? 8 : 2;
+    c->probe = c->large ? 2 : 8;
+    c->final = c->large ? 16 : 64;
+    c->runs = c->large && strcmp(s->effort, "max") != 0 ? PROBE_RUNS : 0;
     c->search_first = c->n_ctx / 16;
     size_t scored = c->n_ctx - 1 - c->n_ctx / 2;
     if (s->tokens > 0 && scored > 0)
         c->final = (s->tokens + scored - 1) / scored;
     if (c->final < 2)
         c->final = 2;
+    c->front = c->large && c->final > FRONT_WINDOWS ? FRONT_WINDOWS : c->final;
 }
 
 static int find_fixed_bytes(struct subject *m, const struct settings *s, struct err *e)
@@ -337,7 +342,9 @@ int subject_open(struct subject *m, const struct settings *s, struct err *e)
     *m = (struct subject){0};
     int rc = open_model(m, s, e);
     if (rc == 0)
-        rc = probe_groups_make(&m->groups, m->desc, e);
+        choose_scale(m, s);
+    if (rc == 0)
+        rc = probe_groups_make(&m->groups, m->desc, m->scale.runs, e);
     if (rc == 0)
         rc = find_fixed_bytes(m, s, e);
     if (rc == 0)
@@ -347,7 +354,6 @@ int subject_open(struct subject *m, const struct settings *s, struct err *e)
         return -1;
     }
     choose_mixes(m, s);
-    choose_scale(m, s);
     subject_choose_types(m, s, UINT64_MAX);
     return 0;
 }

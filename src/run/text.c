@@ -1,7 +1,8 @@
 /* The text of a run: one corpus, three sets of windows.
  *
  * The corpus is cut into three consecutive regions, in proportion to what each set wants, and a set
- * takes its windows evenly spread over its region. So no two sets share a token, or even a passage,
+ * takes its windows evenly spread over its region, those of the final set in an order that
+ * spreads its first few too. So no two sets share a token, or even a passage,
  * and each sees all of its region. Invariant: positions that are reported were never seen by
  * calibration or search.
  */
@@ -16,7 +17,7 @@
 #include "base/num.h"
 #include "base/banned.h"
 
-enum { WINDOWS_MIN = 2 };
+enum { WINDOWS_MIN = 2, SPREAD = 4 };
 
 static const char *const set_names[TEXT_SETS] = {"calibration", "search", "final"};
 
@@ -30,6 +31,18 @@ static int load(struct text *t, struct run *r, struct engine *g, size_t wanted, 
                             wanted, &r->stages.progress, e);
 }
 
+/* Which of `count` windows comes i-th: every fourth, then those between. */
+static size_t spread(size_t i, size_t count)
+{
+    for (size_t lane = 0; lane < SPREAD; lane++) {
+        size_t n = (count - lane + SPREAD - 1) / SPREAD;
+        if (i < n)
+            return lane + i * SPREAD;
+        i -= n;
+    }
+    return 0; /* never: the lanes have `count` between them */
+}
+
 static void take(struct text *t, enum text_set set, size_t from, size_t to, size_t count,
                  uint32_t first)
 {
@@ -38,7 +51,8 @@ static void take(struct text *t, enum text_set set, size_t from, size_t to, size
     *p = (struct text_part){.count = count, .from = from, .to = to};
     p->tokens = xreallocarray(NULL, count * n_ctx, sizeof(*p->tokens));
     for (size_t i = 0; i < count; i++) {
-        size_t window = from + i * (to - from) / count;
+        size_t at = set == TEXT_FINAL ? spread(i, count) : i;
+        size_t window = from + at * (to - from) / count;
         memcpy(p->tokens + i * n_ctx, t->corpus.tokens + window * n_ctx,
                n_ctx * sizeof(*p->tokens));
     }

@@ -277,6 +277,23 @@ static int next_rung(struct look *l, struct proposal *p, struct err *e)
     return 1;
 }
 
+/* What is recommended must have been beside the best mix of its size; other members of the front
+ * only where that mix might be as good. */
+static int next_rival(const struct search_space *space, const struct trials *history,
+                      struct proposal *p, struct err *e)
+{
+    int knee = trials_best(history, &space->targets, space->desc->parameters), rc = 1;
+    size_t *front = xcalloc(history->n + 1, sizeof(*front));
+    size_t n = trials_front(history, front);
+    for (size_t i = 0; rc == 1 && i < n; i++) {
+        const struct trial *t = &history->items[front[i]];
+        if (!t->stock || (int)front[i] == knee)
+            rc = stocks_rival(space, history, t, (int)front[i] == knee, p, e);
+    }
+    xfree(front);
+    return rc;
+}
+
 /* ---- for an accuracy ---- */
 
 /* Disagreement grows with the square root of KL: the shift of a logit is of first order, KL of
@@ -372,18 +389,19 @@ static int builtin_next(void *ud, const struct search_space *space, const struct
     int rc = stocks_next(space, history, p, e);
     if (rc != 1 || !space->table)
         return rc;
+    bool free = space->bytes_limit == UINT64_MAX && !targets_any(&space->targets);
     if (history_search_count(history) >= space->max_trials)
-        return 1;
+        return free ? next_rival(space, history, p, e) : 1;
     struct look l;
     look_init(&l, space, history);
     if (space->bytes_limit == UINT64_MAX && targets_accuracy_only(&space->targets))
         rc = next_accurate(&l, p, e);
-    else if (space->bytes_limit == UINT64_MAX && !targets_any(&space->targets))
+    else if (free)
         rc = next_rung(&l, p, e);
     else
         rc = next_refined(&l, p, e);
     look_release(&l);
-    return rc;
+    return free && rc == 1 ? next_rival(space, history, p, e) : rc;
 }
 
 static void builtin_close(void *ud)

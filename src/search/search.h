@@ -136,6 +136,7 @@ struct search_space {
     struct search_time time;        /* on the device that is meant */
     const char *const *stock_names; /* mixes that may be proposed, NULL-terminated; NULL = all */
     int max_trials;                 /* of the search; stock mixes are not counted */
+    bool rivals_only; /* without a target: no stock mixes but the rivals of the front's members */
     /* What a codebook type (IQ1, IQ2, IQ3) must save where no speed is asked: its KL counts this
      * much more, as CPUs decode it about half as fast as its neighbours. 1 (or 0) = nothing. */
     double codebook_handicap;

@@ -18,6 +18,10 @@ int history_search_count(const struct trials *h);
 /* The stock mixes worth measuring next. 0 = proposal, 1 = none left, -1 = error. */
 int stocks_next(const struct search_space *s, const struct trials *h, struct proposal *p,
                 struct err *e);
+/* The mix of no more bytes than t that promises most, unless it was measured or (not `sure`) its
+ * prediction leaves no doubt that t is better. Returns as stocks_next. */
+int stocks_rival(const struct search_space *s, const struct trials *h, const struct trial *t,
+                 bool sure, struct proposal *p, struct err *e);
 /* The best single move around `from` under the table; false when none promises anything. */
 bool moves_best(const struct search_space *s, const struct probe_table *t, const struct trials *h,
                 const enum dtype *from, enum dtype *types);

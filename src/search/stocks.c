@@ -4,7 +4,8 @@
  * candidate's, so most need no file. Under a byte limit the largest that fits is always measured,
  * and all whose prediction is within DOUBT of the best one's; a mix with a type the table does not
  * know is measured when it is nearly as large as the largest. Without a limit, those that no other
- * beats in size and prediction are measured. With only an accuracy target they are bisected by
+ * beats in size and prediction are measured, of a large model only those that may rival a member of
+ * the front, once that is known. With only an accuracy target they are bisected by
  * size.
  */
 #include "search/search_int.h"
@@ -262,11 +263,34 @@ static void propose(struct proposal *p, const struct search_stock *m, bool fed)
              num_format_size(m->bytes, size));
 }
 
+int stocks_rival(const struct search_space *s, const struct trials *h, const struct trial *t,
+                 bool sure, struct proposal *p, struct err *e)
+{
+    struct search_stock *list = NULL;
+    size_t n = 0, pick;
+    if (search_stocks(s, &list, &n, e) != 0)
+        return -1;
+    pick = n;
+    for (size_t i = 0; i < n; i++)
+        if (list[i].bytes <= t->bytes && (pick == n || list[i].kld < list[pick].kld))
+            pick = i;
+    bool found = pick < n && !history_has_stock(h, list[pick].name) &&
+                 (sure || list[pick].kld <= doubt * t->score.kld_mean);
+    if (found) {
+        propose(p, &list[pick], s->feedback != NULL);
+        list[pick].types = NULL;
+    }
+    search_stocks_free(list, n);
+    return found ? 0 : 1;
+}
+
 int stocks_next(const struct search_space *s, const struct trials *h, struct proposal *p,
                 struct err *e)
 {
     struct search_stock *list = NULL;
     size_t n = 0, pick;
+    if (s->rivals_only)
+        return 1;
     if (search_stocks(s, &list, &n, e) != 0)
         return -1;
     if (s->bytes_limit != UINT64_MAX || s->time.ms_max > 0) {

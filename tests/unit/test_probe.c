@@ -45,7 +45,7 @@ static int set_up(void **state)
     f.windows = (struct engine_windows){f.tokens, WINDOWS, N_CTX, 4, 0};
     int rc = f32 ? model_open(&f.model, source, &e) : -1;
     if (rc == 0)
-        rc = probe_groups_make(&f.groups, model_desc(f.model), &e);
+        rc = probe_groups_make(&f.groups, model_desc(f.model), 0, &e);
     if (rc == 0)
         rc = measure_open(&f.engine, &info, f32, ENGINE_FLOAT, N_CTX, 0, true, &o, &e);
     if (rc == 0)
@@ -117,6 +117,33 @@ static void test_groups(void **state)
     assert_int_not_equal(f.groups.items[group_named("blk.0.ffn_gate")].set,
                          f.groups.items[group_named("blk.1.ffn_gate")].set);
     assert_int_equal(f.groups.items[group_named("token_embd")].layer, -1);
+}
+
+/* Eight layers in two runs: 0, 1-3, 4-6, 7. */
+static void test_runs(void **state)
+{
+    struct probe_groups joined;
+    struct err e = {0};
+    (void)state;
+    assert_int_equal(probe_groups_make(&joined, model_desc(f.model), 2, &e), 0);
+    assert_int_equal(joined.n, f.groups.n);
+    assert_int_equal(joined.n_sets, 4 * 5 + 1);
+    for (size_t g = 0; g < joined.n; g++)
+        for (size_t k = 0; k < g; k++) {
+            const struct probe_group *a = &joined.items[g], *b = &joined.items[k];
+            bool same_role = f.groups.items[g].set == f.groups.items[k].set;
+            bool neighbours = a->role == b->role && a->layer > 0 && a->layer < 7 && b->layer > 0 &&
+                              (a->layer - 1) / 3 == (b->layer - 1) / 3;
+            if (same_role || neighbours)
+                assert_int_equal(a->set, b->set);
+            if (a->layer == 0 && b->layer != 0)
+                assert_int_not_equal(a->set, b->set);
+        }
+    probe_groups_release(&joined);
+    /* No more layers than runs: each is alone. */
+    assert_int_equal(probe_groups_make(&joined, model_desc(f.model), 6, &e), 0);
+    assert_int_equal(joined.n_sets, f.groups.n_sets);
+    probe_groups_release(&joined);
 }
 
 static void test_sizes(void **state)
@@ -305,13 +332,10 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "worker") == 0)
         return engine_worker_main();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_groups),
-        cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_restores),
-        cmocka_unit_test(test_predictions),
-        cmocka_unit_test(test_threads_and_known),
-        cmocka_unit_test(test_interrupted),
-        cmocka_unit_test(test_bad_importance),
+        cmocka_unit_test(test_groups),      cmocka_unit_test(test_runs),
+        cmocka_unit_test(test_sizes),       cmocka_unit_test(test_restores),
+        cmocka_unit_test(test_predictions), cmocka_unit_test(test_threads_and_known),
+        cmocka_unit_test(test_interrupted), cmocka_unit_test(test_bad_importance),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -315,7 +315,7 @@ static void world_init(struct world *w, uint64_t seed)
     rng_seed(&r, seed);
     memset(w, 0, sizeof(*w));
     world_desc(w);
-    assert_int_equal(probe_groups_make(&w->groups, &w->desc, &e), 0);
+    assert_int_equal(probe_groups_make(&w->groups, &w->desc, 0, &e), 0);
     assert_int_equal(
         probe_table_sizes(&w->table, &w->desc, &w->groups, sim_types, SIM_TYPES, true, &e), 0);
     w->truth = xcalloc(w->groups.n, sizeof(*w->truth));
