@@ -7,7 +7,6 @@
  *     E(type) / E(P).
  * A probe reads windows in rounds, each as long as all before, and stops when its confidence
  * suffices; what was read depends on the probes before it alone, which a resumed run knows too.
- * A KL that is zero or below by rounding is kept at TINY, so that the ratio still orders the types.
  */
 #include "probe/probe_int.h"
 
@@ -19,9 +18,6 @@
 #include "base/stop.h"
 #include "base/banned.h"
 
-static const double tiny = 1e-9;
-/* A probe ends when the half of its 95 % interval is at most this share of the KL: the errors of
- * the prediction beyond the probe are of that size. */
 static const double confident = 0.15;
 static const double negligible = 0.001; /* of the sum of the probes before */
 enum { ROUND_FIRST = 2, FEW_WINDOWS = 4, CLUSTERS_PER_WINDOW = 4 };
@@ -128,10 +124,11 @@ static int read_windows(const struct probe_job *job, size_t n, struct reading *r
 }
 
 /* Narrow enough, or so small that no precision matters. known: what the probes before came to. */
-static bool enough(const struct reading *r, double known)
+static bool enough(const struct probe_job *job, const struct reading *r, double known)
 {
+    double share = job->confidence > 0 ? job->confidence : confident;
     double half = (r->mean.high - r->mean.low) / 2;
-    return half <= confident * r->mean.mean || r->mean.high <= negligible * known;
+    return half <= share * r->mean.mean || r->mean.high <= negligible * known;
 }
 
 /* Windows in rounds of as many as there are, until it is enough. */
@@ -143,7 +140,7 @@ static int read_enough(const struct probe_job *job, double known, struct reading
         n = n > most - r->windows ? most - r->windows : n;
         if (read_windows(job, n, r, e) != 0)
             return -1;
-        if (enough(r, known))
+        if (enough(job, r, known))
             break;
     }
     return 0;
@@ -188,7 +185,7 @@ static int type_index(const struct probe_job *job, enum dtype type)
 static void predict(const struct probe_job *job, struct sensitivity *s)
 {
     int probe = type_index(job, job->probe_type);
-    double base = fmax(s->probe_kld, tiny);
+    double base = fmax(s->probe_kld, PROBE_TINY);
     for (int k = 0; k < job->n_types; k++) {
         if (s->bytes[k] == 0)
             s->error[k] = s->kld[k] = NAN;
@@ -307,6 +304,18 @@ static size_t members_of(const struct probe_groups *g, size_t set, size_t *group
     return n;
 }
 
+/* Shares of neighbours are known when all sets are. */
+static void share_out(const struct probe_job *job, struct probe_table *t)
+{
+    if (!runs_share(job, t, type_index(job, job->probe_type)))
+        return;
+    for (size_t g = 0; g < t->n_groups; g++) {
+        predict(job, &t->groups[g]);
+        if (job->group_done)
+            job->group_done(job->ud, g, &t->groups[g]);
+    }
+}
+
 int probe_run(const struct probe_job *job, struct probe_table *t, struct err *e)
 {
     const struct model_desc *d = model_desc(job->model);
@@ -323,9 +332,10 @@ int probe_run(const struct probe_job *job, struct probe_table *t, struct err *e)
         if (rc == 0)
             rc = set_run(job, &m, t, e);
     }
-    if (rc == 0)
+    if (rc == 0) {
+        share_out(job, t);
         progress_report(job->progress, "probes", sets, sets, NULL);
-    else if (made)
+    } else if (made)
         probe_table_release(t);
     xfree(groups);
     return rc;

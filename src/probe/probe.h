@@ -85,9 +85,13 @@ struct probe_job {
     const enum dtype *types;
     int n_types;
     enum dtype probe_type; /* the one that is measured, e.g. DT_Q3_K; one of types */
+    /* A probe ends when the half of its 95 % interval is at most this share of the KL; 0 = 0.15: the
+     * errors of the prediction beyond the probe are of that size. */
+    double confidence;
     int threads;
     const struct progress *progress;
-    /* Called after each group, so that the caller can store it; NULL = nobody. */
+    /* Called after each group, so that the caller can store it, and once more where layers are joined
+     * and their shares come out otherwise in the end; NULL = nobody. */
     void (*group_done)(void *ud, size_t group, const struct sensitivity *s);
     void *ud;
     /* Groups already known (resume): the KL of known[i] is taken instead of probed, and its errors

@@ -17,4 +17,11 @@ int values_errors(const struct probe_job *job, size_t i, const uint64_t *bytes, 
 float *values_decoded(const struct probe_job *job, size_t i, enum dtype type, uint64_t *n,
                       struct err *e);
 
+/* A KL that is zero or below by rounding is kept at this, so that ratios still order the types. */
+#define PROBE_TINY 1e-9
+
+/* Shares the KL of every set whose members lie in several layers out anew (runs.c); false = there is
+ * none. probe: index of the probe type. */
+bool runs_share(const struct probe_job *job, struct probe_table *t, int probe);
+
 #endif

@@ -179,7 +179,7 @@ void history_remember(void *ud, size_t group, const struct sensitivity *s)
         return;
     memcpy(shape.types, h->run->subject.types, sizeof(shape.types));
     json_t *doc = sensitivity_json_new(s, &shape);
-    h->seconds[group] = h->known[group] ? h->seconds[group] : spent;
+    h->seconds[group] = h->known[group] || h->seconds[group] > 0 ? h->seconds[group] : spent;
     json_object_set_new(doc, "seconds", json_real_new(h->seconds[group]));
     char *key = sense_fact_key(h->prefix, &h->run->subject.groups.items[group]);
     fact_put(h->run, kind, key, doc);

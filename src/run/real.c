@@ -35,6 +35,9 @@ enum {
     WORKER_TRIES = 3
 };
 static const enum dtype probe_type = DT_Q3_K;
+/* Of probes that join layers: what a wrong sensitivity costs grows with the square of its error, a
+ * third off is a percent of KL, and a window of a large model is half a minute. */
+static const double confidence_of_runs = 0.35;
 
 struct real {
     char *original;
@@ -467,8 +470,8 @@ static void probing_prefix(const struct run *r, const struct real *w, char prefi
     snprintf(methods, 128, "%zu %s %s %s", r->subject.scale.probe, dtype_name(probe_type),
              QUANT_VERSION, PROBE_VERSION);
     if (r->subject.scale.runs > 0)
-        snprintf(methods + strlen(methods), 128 - strlen(methods), " runs %d",
-                 r->subject.scale.runs);
+        snprintf(methods + strlen(methods), 128 - strlen(methods), " runs %d %g",
+                 r->subject.scale.runs, confidence_of_runs);
     snprintf(text, sizeof(text), "%s %s %s %s %s%s", r->subject.sha256, key, r->imatrix.sha256,
              methods, fs_basename(w->original), r->have_factors ? r->factors.sha256 : "");
     hash_sha256_text(text, strlen(text), prefix);
@@ -492,6 +495,7 @@ static int probe_against(struct run *r, struct real *w, const struct engine_wind
                             .types = m->types,
                             .n_types = m->n_types,
                             .probe_type = probe_type,
+                            .confidence = m->scale.runs > 0 ? confidence_of_runs : 0,
                             .threads = r->set.threads,
                             .progress = &r->stages.progress,
                             .group_done = history_remember,

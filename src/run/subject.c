@@ -267,7 +267,7 @@ static void choose_scale(struct subject *m, const struct settings *s)
     c->large = m->desc->parameters >= 100000000;
     c->calibration = c->large ? 32 : 64;
     c->search = !c->large ? 16 : targets_any(&s->targets) ? 8 : 2;
-    c->probe = c->large ? 2 : 8;
+    c->probe = !c->large ? 8 : targets_any(&s->targets) ? 2 : 1;
     c->final = c->large ? 16 : 64;
     c->runs = c->large && strcmp(s->effort, "max") != 0 ? PROBE_RUNS : 0;
     c->search_first = c->n_ctx / 16;

@@ -499,6 +499,32 @@ static void test_proposer_without_targets(void **state)
 }
 
 /* Without sensitivities only stock mixes are proposed; failed ones are not proposed again. */
+/* Of a large model no stock mix is made before the ladder, and after it the rival of what is
+ * recommended, which keeps its bytes. */
+static void test_rivals_of_the_front(void **state)
+{
+    struct world w;
+    struct targets none = {0};
+    int stocks = 0;
+    (void)state;
+    world_init(&w, 5);
+    w.space.rivals_only = true;
+    w.space.max_trials = 5;
+    int n = world_run(&w);
+    for (size_t i = 0; i < w.history.n; i++) {
+        assert_true(w.history.items[i].stock == (i >= 5));
+        stocks += w.history.items[i].stock;
+    }
+    assert_int_equal(n, 5 + stocks);
+    const struct trial *knee = &w.history.items[trials_best(&w.history, &none, w.desc.parameters)];
+    uint64_t nearest = 0;
+    for (size_t i = 5; i < w.history.n; i++)
+        if (w.history.items[i].bytes <= knee->bytes && w.history.items[i].bytes > nearest)
+            nearest = w.history.items[i].bytes;
+    assert_true(nearest > knee->bytes / 5 * 4);
+    world_release(&w);
+}
+
 static void test_stock_only_and_failures(void **state)
 {
     struct world w;
@@ -566,6 +592,7 @@ int main(void)
         cmocka_unit_test(test_corrections_help),
         cmocka_unit_test(test_proposer_for_accuracy),
         cmocka_unit_test(test_proposer_without_targets),
+        cmocka_unit_test(test_rivals_of_the_front),
         cmocka_unit_test(test_stock_only_and_failures),
         cmocka_unit_test(test_stock_sizes),
     };
