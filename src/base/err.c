@@ -133,7 +133,7 @@ int err_set_errno(struct err *e, int errno_value, const char *hint, const char *
 
 int err_context(struct err *e, const char *format, ...)
 {
-    if (!e)
+    if (!e || e->code == ERR_INTERRUPTED)
         return -1;
     char text[ERR_MESSAGE_MAX], whole[ERR_MESSAGE_MAX * 2 + 2];
     va_list ap;

@@ -48,7 +48,7 @@ int err_set_errno(struct err *e, int errno_value, const char *hint, const char *
     __attribute__((format(printf, 4, 5)));
 
 /* Puts "context: " in front of the message that is already there; keeps code and hint. Returns -1.
- */
+ * Of an interruption the message stays as it is: it is nobody's fault where it met the work. */
 int err_context(struct err *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Stable lower-case name of a code ("input", "usage", ...), for JSON. */

@@ -18,9 +18,11 @@
 #include "base/stop.h"
 #include "base/banned.h"
 
+/* A probe ends when the half of its 95 % interval is at most this share of the KL: the errors of
+ * the prediction beyond the probe are of that size. */
 static const double confident = 0.15;
 static const double negligible = 0.001; /* of the sum of the probes before */
-enum { ROUND_FIRST = 2, FEW_WINDOWS = 4, CLUSTERS_PER_WINDOW = 4 };
+enum { ROUND_FIRST = 2, CLUSTERS_PER_WINDOW = 4 };
 
 /* What a type costs beyond its error. Types that spend two bits, or draw from a codebook, err in
  * step with the weights, which hurts more than noise of the same size; measured over the probes of
@@ -124,23 +126,22 @@ static int read_windows(const struct probe_job *job, size_t n, struct reading *r
 }
 
 /* Narrow enough, or so small that no precision matters. known: what the probes before came to. */
-static bool enough(const struct probe_job *job, const struct reading *r, double known)
+static bool enough(const struct reading *r, double known)
 {
-    double share = job->confidence > 0 ? job->confidence : confident;
     double half = (r->mean.high - r->mean.low) / 2;
-    return half <= share * r->mean.mean || r->mean.high <= negligible * known;
+    return half <= confident * r->mean.mean || r->mean.high <= negligible * known;
 }
 
 /* Windows in rounds of as many as there are, until it is enough. */
 static int read_enough(const struct probe_job *job, double known, struct reading *r, struct err *e)
 {
-    size_t most = job->windows.n_windows, first = most < FEW_WINDOWS ? 1 : ROUND_FIRST;
+    size_t most = job->windows.n_windows;
     while (r->windows < most) {
-        size_t n = r->windows == 0 ? first : r->windows;
+        size_t n = r->windows == 0 ? ROUND_FIRST : r->windows;
         n = n > most - r->windows ? most - r->windows : n;
         if (read_windows(job, n, r, e) != 0)
             return -1;
-        if (enough(job, r, known))
+        if (enough(r, known))
             break;
     }
     return 0;

@@ -85,9 +85,6 @@ struct probe_job {
     const enum dtype *types;
     int n_types;
     enum dtype probe_type; /* the one that is measured, e.g. DT_Q3_K; one of types */
-    /* A probe ends when the half of its 95 % interval is at most this share of the KL; 0 = 0.15: the
-     * errors of the prediction beyond the probe are of that size. */
-    double confidence;
     int threads;
     const struct progress *progress;
     /* Called after each group, so that the caller can store it, and once more where layers are joined

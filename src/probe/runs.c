@@ -70,6 +70,8 @@ static double cost_at(const struct probe_job *job, const struct run *runs, size_
         if (r->middle > layer && (!above || r->middle < above->middle))
             above = r;
     }
+    if (!below && !above)
+        return 0; /* never: a group's own run is one of them */
     if (!below || !above)
         return cost(below ? below : above);
     double part = (layer - below->middle) / (above->middle - below->middle);

@@ -114,7 +114,7 @@ static int mock_quality(struct run *r, const struct trial *t, const char *path, 
 {
     struct rng rng;
     double kld = hidden_kld(r, t), sum = 0;
-    size_t windows = set == SET_SEARCH  ? r->subject.scale.search
+    size_t windows = set == SET_SEARCH  ? r->subject.scale.search_read
                      : set == SET_FINAL ? r->subject.scale.final
                                         : r->subject.scale.front;
     size_t per = r->subject.scale.n_ctx / 2 - 1;

@@ -35,9 +35,6 @@ enum {
     WORKER_TRIES = 3
 };
 static const enum dtype probe_type = DT_Q3_K;
-/* Of probes that join layers: what a wrong sensitivity costs grows with the square of its error, a
- * third off is a percent of KL, and a window of a large model is half a minute. */
-static const double confidence_of_runs = 0.35;
 
 struct real {
     char *original;
@@ -392,12 +389,19 @@ static int try_factors(struct run *r, struct err *e)
     return 0;
 }
 
-static int make_reference(struct run *r, struct real *w, enum text_set set,
+static struct engine_windows first_windows(const struct real *w, enum text_set set, size_t most)
+{
+    struct engine_windows windows = w->text.part[set].w;
+    if (most < windows.n_windows)
+        windows.n_windows = most;
+    return windows;
+}
+
+static int make_reference(struct run *r, struct real *w, const struct engine_windows *windows,
                           struct measure_reference *out, struct err *e)
 {
     uint64_t most = (uint64_t)(reference_share * (double)r->hw.ram_usable);
-    return measure_reference_make(out, w->engine, &w->text.part[set].w, most, &r->stages.progress,
-                                  e);
+    return measure_reference_make(out, w->engine, windows, most, &r->stages.progress, e);
 }
 
 static int make_search_reference(struct run *r, struct real *w, struct err *e)
@@ -405,7 +409,8 @@ static int make_search_reference(struct run *r, struct real *w, struct err *e)
     if (w->have_final)
         measure_reference_release(&w->final);
     w->have_final = false;
-    if (!w->have_search && make_reference(r, w, TEXT_SEARCH, &w->search, e) != 0)
+    struct engine_windows windows = first_windows(w, TEXT_SEARCH, r->subject.scale.search_read);
+    if (!w->have_search && make_reference(r, w, &windows, &w->search, e) != 0)
         return -1;
     w->have_search = true;
     return 0;
@@ -417,7 +422,7 @@ static int make_final_reference(struct run *r, struct real *w, struct err *e)
     if (w->have_search)
         measure_reference_release(&w->search);
     w->have_search = false;
-    if (!w->have_final && make_reference(r, w, TEXT_FINAL, &w->final, e) != 0)
+    if (!w->have_final && make_reference(r, w, &w->text.part[TEXT_FINAL].w, &w->final, e) != 0)
         return -1;
     w->have_final = true;
     return 0;
@@ -470,8 +475,8 @@ static void probing_prefix(const struct run *r, const struct real *w, char prefi
     snprintf(methods, 128, "%zu %s %s %s", r->subject.scale.probe, dtype_name(probe_type),
              QUANT_VERSION, PROBE_VERSION);
     if (r->subject.scale.runs > 0)
-        snprintf(methods + strlen(methods), 128 - strlen(methods), " runs %d %g",
-                 r->subject.scale.runs, confidence_of_runs);
+        snprintf(methods + strlen(methods), 128 - strlen(methods), " runs %d",
+                 r->subject.scale.runs);
     snprintf(text, sizeof(text), "%s %s %s %s %s%s", r->subject.sha256, key, r->imatrix.sha256,
              methods, fs_basename(w->original), r->have_factors ? r->factors.sha256 : "");
     hash_sha256_text(text, strlen(text), prefix);
@@ -495,7 +500,6 @@ static int probe_against(struct run *r, struct real *w, const struct engine_wind
                             .types = m->types,
                             .n_types = m->n_types,
                             .probe_type = probe_type,
-                            .confidence = m->scale.runs > 0 ? confidence_of_runs : 0,
                             .threads = r->set.threads,
                             .progress = &r->stages.progress,
                             .group_done = history_remember,
@@ -513,13 +517,11 @@ static int probe_against(struct run *r, struct real *w, const struct engine_wind
 
 static int probe_step(struct run *r, struct real *w, struct err *e)
 {
-    struct engine_windows windows = w->text.part[TEXT_SEARCH].w;
+    struct engine_windows windows = first_windows(w, TEXT_SEARCH, r->subject.scale.probe);
     struct measure_reference own;
-    uint64_t most = (uint64_t)(reference_share * (double)r->hw.ram_usable);
-    windows.n_windows = r->subject.scale.probe;
     if (!w->half)
         return probe_against(r, w, &windows, &w->search, e);
-    if (measure_reference_make(&own, w->engine, &windows, most, &r->stages.progress, e) != 0)
+    if (make_reference(r, w, &windows, &own, e) != 0)
         return -1;
     int rc = probe_against(r, w, &windows, &own, e);
     measure_reference_release(&own);
@@ -577,9 +579,11 @@ static int real_quality(struct run *r, const struct trial *t, const char *path, 
             return err_context(e, "reference on the %s text", final ? "held-out" : "search");
     }
     options(r, &o);
-    struct engine_windows windows = w->text.part[final ? TEXT_FINAL : TEXT_SEARCH].w;
-    if (set == SET_FRONT && r->subject.scale.front < windows.n_windows)
-        windows.n_windows = r->subject.scale.front;
+    const struct scale *c = &r->subject.scale;
+    struct engine_windows windows = first_windows(w, final ? TEXT_FINAL : TEXT_SEARCH,
+                                                  set == SET_SEARCH  ? c->search_read
+                                                  : set == SET_FRONT ? c->front
+                                                                     : SIZE_MAX);
     return measure_quality(s, path, &windows, final ? &w->final : &w->search, &o, e);
 }
 

@@ -66,7 +66,8 @@ const struct preset *preset_at(int i);              /* NULL ends */
 struct scale {
     uint32_t n_ctx;
     size_t calibration, search, final; /* windows */
-    size_t probe;                      /* of the search windows */
+    size_t probe;                      /* of the search windows, the first ones */
+    size_t search_read;                /* of the search windows, by candidates */
     size_t front;          /* of the final windows, for members of a front that nobody recommends */
     uint32_t search_first; /* first scored position of a search window */
     bool large;            /* a pass over some text takes minutes */

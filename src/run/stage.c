@@ -90,10 +90,10 @@ void stages_expect(struct run *r)
     x[STAGE_TEXT] = 0.1 + (double)windows * window * 1.5;
     bool fed = strcmp(r->set.effort, "fast") != 0, whole = strcmp(r->set.effort, "max") == 0;
     x[STAGE_IMPORTANCE] = (double)c->calibration * window * (whole ? 3.5 : fed ? 2.4 : 1.1);
-    x[STAGE_REFERENCE] = (double)c->search * window;
+    x[STAGE_REFERENCE] = (double)c->search_read * window;
     x[STAGE_PROBES] = (double)r->subject.groups.n_sets * (double)c->probe * window + encode;
-    x[STAGE_STOCK] = trials_stock * (encode + (double)c->search * window);
-    x[STAGE_SEARCH] = trials_search * (encode + (double)c->search * window);
+    x[STAGE_STOCK] = trials_stock * (encode + (double)c->search_read * window);
+    x[STAGE_SEARCH] = trials_search * (encode + (double)c->search_read * window);
     x[STAGE_FINAL] = (1 + finalists_typical) * (double)c->final * window + finalists_typical;
     x[STAGE_DELIVERY] = 0.5;
     for (int i = 0; r->set.mock && i < STAGES; i++)

@@ -258,18 +258,21 @@ int subject_file_bytes(const struct subject *m, const struct recipe *r,
 enum { PROBE_RUNS = 4, FRONT_WINDOWS = 4 };
 
 /* Small models are read much text, since it costs seconds; of large ones every token costs. Without a
- * target the candidates of a ladder differ by so much that few windows tell them apart. */
+ * target the candidates of a ladder differ by so much that few windows tell them apart; and a joined
+ * probe may be rough, as what a wrong sensitivity costs grows with the square of its error. */
 static void choose_scale(struct subject *m, const struct settings *s)
 {
     uint32_t trained = m->desc->n_ctx_train > 0 ? m->desc->n_ctx_train : 512;
     struct scale *c = &m->scale;
     c->n_ctx = trained < 512 ? trained : 512;
     c->large = m->desc->parameters >= 100000000;
+    bool joined = c->large && strcmp(s->effort, "max") != 0;
     c->calibration = c->large ? 32 : 64;
-    c->search = !c->large ? 16 : targets_any(&s->targets) ? 8 : 2;
-    c->probe = !c->large ? 8 : targets_any(&s->targets) ? 2 : 1;
+    c->search = c->large ? 8 : 16;
+    c->search_read = c->large && !targets_any(&s->targets) ? 2 : c->search;
+    c->probe = !c->large ? 8 : joined ? 1 : 2;
     c->final = c->large ? 16 : 64;
-    c->runs = c->large && strcmp(s->effort, "max") != 0 ? PROBE_RUNS : 0;
+    c->runs = joined ? PROBE_RUNS : 0;
     c->search_first = c->n_ctx / 16;
     size_t scored = c->n_ctx - 1 - c->n_ctx / 2;
     if (s->tokens > 0 && scored > 0)

@@ -133,6 +133,8 @@ json_t *text_json_new(const struct text *t, const struct scale *s)
             json_object_set_new(part, "first_position", json_integer((json_int_t)p->w.first));
         if (i == TEXT_SEARCH)
             json_object_set_new(part, "probes", json_integer((json_int_t)s->probe));
+        if (i == TEXT_SEARCH && s->search_read < p->count)
+            json_object_set_new(part, "candidates", json_integer((json_int_t)s->search_read));
         json_object_set_new(o, set_names[i], part);
     }
     return o;

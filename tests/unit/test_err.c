@@ -49,6 +49,9 @@ static void context_goes_in_front_and_keeps_the_rest(void **state)
     assert_string_equal(e.message, "model m: no tensor \"output.weight\"");
     assert_string_equal(e.hint, "look elsewhere");
     assert_int_equal(e.code, ERR_MISSING);
+    err_set(&e, ERR_INTERRUPTED, NULL, "interrupted");
+    assert_int_equal(err_context(&e, "model %s", "m"), -1);
+    assert_string_equal(e.message, "interrupted");
 }
 
 static void may_quote_itself(void **state)
