@@ -30,11 +30,14 @@ static int convert_model(struct cmd_context *c, const struct cmd_args *a, const 
 {
     const char *asked = cmd_text(a, "type");
     const char *type = strcmp(asked, "auto") == 0 ? cmd_source_type(model_desc(m)) : asked;
+    struct recipe_options options = RECIPE_OPTIONS_DEFAULT;
+    options.keep_blocks = true;
     struct recipe r;
     recipe_init(&r, type);
     struct bake_job job = {
         .model = m,
         .recipe = &r,
+        .options = &options,
         .output = cmd_text(a, "output"),
         .threads = (int)cmd_integer(a, "threads"),
         .allow_requantize = true,
@@ -79,8 +82,8 @@ const struct cmd cmd_convert = {
     .summary = "write a Hugging Face model as a GGUF file (BF16, F16, F32, Q8_0)",
     .description =
         "Reads config.json, safetensors (single or sharded) and the tokenizer, and writes one GGUF "
-        "file that llama.cpp and everything built on it can load. Norms and biases stay F32. The "
-        "file appears under its name only when it is complete and was read back.",
+        "file that llama.cpp and everything built on it can load. Norms and biases stay F32, and "
+        "experts that are stored in MXFP4 (gpt-oss) stay in it, bit for bit. The file appears under its name only when it is complete and was read back.",
     .example = "sintra convert ./TinyLlama-1.1B -o tinyllama.gguf\n"
                "sintra convert ./TinyLlama-1.1B -o tinyllama-q8.gguf --type q8_0",
     .args = convert_args,
