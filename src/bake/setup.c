@@ -124,7 +124,7 @@ static void set_short_text(struct gguf_kvs *kvs, const char *key, const char *te
     gguf_set_strn(kvs, key, text, n);
 }
 
-/* Floats around blocks that were kept are the file type of those, as upstream's converter has it. */
+/* Floats around blocks that were kept: the file type is that of the blocks, as upstream has it. */
 static uint32_t file_type(const struct setup *s)
 {
     const struct stock_mix *mix = s->plan.mix;

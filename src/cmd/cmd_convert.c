@@ -83,7 +83,8 @@ const struct cmd cmd_convert = {
     .description =
         "Reads config.json, safetensors (single or sharded) and the tokenizer, and writes one GGUF "
         "file that llama.cpp and everything built on it can load. Norms and biases stay F32, and "
-        "experts that are stored in MXFP4 (gpt-oss) stay in it, bit for bit. The file appears under its name only when it is complete and was read back.",
+        "experts that are stored in MXFP4 (gpt-oss) stay in it, bit for bit. The file appears "
+        "under its name only when it is complete and was read back.",
     .example = "sintra convert ./TinyLlama-1.1B -o tinyllama.gguf\n"
                "sintra convert ./TinyLlama-1.1B -o tinyllama-q8.gguf --type q8_0",
     .args = convert_args,

@@ -321,8 +321,8 @@ struct crew {
     double busy_s, at;
 };
 
-/* What the threads ran, and what they waited for a processor that others had: neither is waiting for
- * the network. Without the kernel's figures for each thread, what they ran. */
+/* What the threads ran, and what they waited for a processor that others had: neither is waiting
+ * for the network. Without the kernel's figures for each thread, what they ran. */
 static double busy_seconds(void)
 {
     struct timespec t;

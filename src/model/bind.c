@@ -1,9 +1,10 @@
 /* From tensors as stored to tensors as a GGUF has them, by the table of the architecture.
  *
  * The order is that of llama.cpp's converter: computed tensors first, then those in MXFP4, then all
- * others, each shard by shard, inside a shard by stored name; a stack stands where the last of its members does. Every stored tensor must
- * be in the table, have a float type and the shape that config.json implies; every tensor of the
- * table must be there for every block. Nothing is copied. */
+ * others, each shard by shard, inside a shard by stored name; a stack stands where the last of its
+ * members does. Every stored tensor must be in the table, have a float type and the shape that
+ * config.json implies; every tensor of the table must be there for every block. Nothing is copied.
+ */
 #include "model/config_int.h"
 
 #include <stdlib.h>
