@@ -25,6 +25,16 @@ static const struct arg_spec convert_args[] = {
     ARG_LINE_END,
 };
 
+/* Tensors that stay in the blocks of the checkpoint. */
+static void say_kept(json_t *result, const struct model_desc *d)
+{
+    int n = 0;
+    for (size_t i = 0; i < d->n_tensors; i++)
+        n += d->tensors[i].dtype == DT_HF_MXFP4;
+    if (n > 0)
+        json_object_set_new(result, "kept", json_pack("{s:s,s:i}", "type", "MXFP4", "tensors", n));
+}
+
 static int convert_model(struct cmd_context *c, const struct cmd_args *a, const struct model *m,
                          json_t **result, struct err *e)
 {
@@ -52,6 +62,7 @@ static int convert_model(struct cmd_context *c, const struct cmd_args *a, const 
     *result = json_object();
     json_object_set_new(*result, "output", json_string(cmd_text(a, "output")));
     json_object_set_new(*result, "type", json_string(type));
+    say_kept(*result, model_desc(m));
     json_object_set_new(*result, "bytes", cmd_bytes_json_new(done.bytes));
     json_object_set_new(*result, "bpw", json_real_new(done.bpw));
     if (done.sha256[0])

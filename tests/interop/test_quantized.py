@@ -134,6 +134,9 @@ def gptoss(tally):
             if types.count("MXFP4") != 6:
                 wrong.append(f"{types.count('MXFP4')} tensors in MXFP4, expected 6")
             convert.report(f"gpt-oss in mxfp4 as {kind}", wrong, tally)
+        p = convert.run([convert.SINTRA, "convert", folder, "-q", "-o", f"{scratch}/ours.gguf"])
+        told = p.stdout.decode()
+        convert.report("gpt-oss in mxfp4: told", [] if "6 tensors stay in MXFP4" in told else [told], tally)
         p = convert.run([runner, f"{scratch}/ours.gguf"])
         convert.report("gpt-oss in mxfp4 in libllama", [(p.stdout + p.stderr).decode()[-500:]] if p.returncode else [], tally)
         whole = ["quantize", folder, "--type", "BF16", "-o", f"{scratch}/bf16.gguf"]
