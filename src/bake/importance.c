@@ -31,8 +31,10 @@ static bool is_embedding(const char *name)
 
 static bool is_encoded(const struct setup *s, size_t i)
 {
-    return s->plan.tensors[i].type != s->desc->tensors[i].dtype &&
-           recipe_tensor_quantizable(s->desc, i);
+    enum dtype type = s->plan.tensors[i].type;
+
+    return type != s->desc->tensors[i].dtype && recipe_tensor_quantizable(s->desc, i) &&
+           !model_has_blocks(s->job->model, (int)i, type);
 }
 
 static int check_entry(const struct imatrix_entry *entry, const struct model_tensor *t,

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "base/mem.h"
+#include "recipe/stock.h"
 #include "base/banned.h"
 
 enum {
@@ -123,6 +124,16 @@ static void set_short_text(struct gguf_kvs *kvs, const char *key, const char *te
     gguf_set_strn(kvs, key, text, n);
 }
 
+/* Floats around blocks that were kept: the file type is that of the blocks, as upstream has it. */
+static uint32_t file_type(const struct setup *s)
+{
+    const struct stock_mix *mix = s->plan.mix;
+    bool floats = mix && !dtype_info(stock_base_type(mix))->quantized;
+
+    return s->plan.n_kept > 0 && floats ? stock_file_type(stock_find("MXFP4_MOE"))
+                                        : recipe_file_type(s->job->recipe);
+}
+
 static void make_kvs(struct setup *s)
 {
     const struct gguf_kvs *from = model_kvs(s->job->model);
@@ -133,7 +144,7 @@ static void make_kvs(struct setup *s)
             gguf_set_copy(&s->kvs, &from->items[k]);
     }
     gguf_set_u32(&s->kvs, "general.quantization_version", QUANTIZATION_VERSION);
-    gguf_set_u32(&s->kvs, "general.file_type", recipe_file_type(s->job->recipe));
+    gguf_set_u32(&s->kvs, "general.file_type", file_type(s));
     if (!m || m->n == 0)
         return;
     if (s->job->imatrix_name)

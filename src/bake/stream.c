@@ -349,6 +349,18 @@ static bool encode_straight(const struct stream *st, const struct band *b, struc
     return false;
 }
 
+/* Blocks that only lie in another order: nothing is encoded. */
+static int move_blocks(const struct stream *st, const struct band *b, struct slot *slot,
+                       struct err *e)
+{
+    const struct gguf_writer_tensor *t = &st->setup->tensors[b->tensor];
+
+    if (model_rows_blocks(st->setup->job->model, (int)b->tensor, b->row0, b->rows, slot->memory,
+                          e) != 0)
+        return -1;
+    return quant_blocks_finite(t->dtype, slot->memory, slot->bytes) ? 0 : refuse_raw(st, b, e);
+}
+
 static int make_band(const struct stream *st, const struct band *b, struct slot *slot,
                      float *floats, struct err *e)
 {
@@ -358,6 +370,8 @@ static int make_band(const struct stream *st, const struct band *b, struct slot 
     slot->bytes = (size_t)b->rows * row_bytes(st, b->tensor);
     if (t->dtype == DT_F32) /* nothing is left to encode */
         return read_floats(st, b, (float *)(void *)slot->memory, e);
+    if (model_has_blocks(st->setup->job->model, (int)b->tensor, t->dtype))
+        return move_blocks(st, b, slot, e);
     if (st->memo && !feedback_of(st, b) && memo_worth(t->dtype, band_weights(st, b) != NULL))
         return encode_once(st, b, slot, floats, e);
     if (!feedback_of(st, b) && encode_straight(st, b, slot))

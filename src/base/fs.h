@@ -40,6 +40,10 @@ int fs_atomic_write_at(struct fs_atomic *a, uint64_t offset, const void *data, s
                        struct err *e); /* thread-safe pwrite; does not move the append position */
 int fs_atomic_commit(struct fs_atomic *a, struct err *e);
 void fs_atomic_abort(struct fs_atomic *a); /* safe after commit */
+/* Before long work: can a file be made there? */
+int fs_check_output(const char *path, struct err *e);
+/* A finished file of the same folder under its final name, which it takes from any other. */
+int fs_move(const char *from, const char *to, struct err *e);
 
 int fs_read_all(const char *path, size_t bytes_max, char **data, size_t *n, struct err *e);
 int fs_write_all(const char *path, const void *data, size_t n, struct err *e); /* atomic */

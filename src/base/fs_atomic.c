@@ -182,6 +182,22 @@ void fs_atomic_abort(struct fs_atomic *a)
     *a = (struct fs_atomic){.fd = -1};
 }
 
+int fs_check_output(const char *path, struct err *e)
+{
+    struct fs_atomic a;
+    if (fs_atomic_open(&a, path, e))
+        return -1;
+    fs_atomic_abort(&a);
+    return 0;
+}
+
+int fs_move(const char *from, const char *to, struct err *e)
+{
+    if (rename(from, to) < 0)
+        return err_set_errno(e, errno, NULL, "cannot rename the finished file %s to %s", from, to);
+    return sync_directory_of(to, e);
+}
+
 int fs_write_all(const char *path, const void *data, size_t n, struct err *e)
 {
     struct fs_atomic a;

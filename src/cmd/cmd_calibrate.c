@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fs.h"
 #include "cmd/source_int.h"
 #include "quant/quant.h"
 
@@ -76,6 +77,30 @@ static int say_whose(struct imatrix *matrix, const char *gguf, struct err *e)
     return rc;
 }
 
+/* Both files or none: the factors keep another name until the matrix, whose tensors they are of, is
+ * written. */
+static int write_both(const struct cmd_args *a, const struct original *o, struct engine *g,
+                      const struct corpus *text, struct imatrix *matrix,
+                      const struct measure_options *options, struct err *e)
+{
+    const char *factors = cmd_text(a, "factors");
+    char *held = factors ? xasprintf("%s.partial", factors) : NULL;
+    struct engine_windows all = corpus_slice(text, 0, text->n_windows);
+    int rc = held ? measure_factors(held, matrix, text->source, (uint64_t)cmd_integer(a, "span"), g,
+                                    &all, options, e)
+                  : measure_importance(matrix, g, &all, text->source, options->progress, e);
+    if (rc == 0)
+        rc = say_whose(matrix, o->gguf, e);
+    if (rc == 0)
+        rc = imatrix_write(matrix, cmd_text(a, "output"), e);
+    if (rc == 0 && held)
+        rc = fs_move(held, factors, e);
+    if (rc != 0 && held)
+        fs_remove(held, NULL);
+    xfree(held);
+    return rc;
+}
+
 static int calibrate_original(struct cmd_context *c, const struct cmd_args *a,
                               const struct original *o, json_t **result, struct err *e)
 {
@@ -87,18 +112,12 @@ static int calibrate_original(struct cmd_context *c, const struct cmd_args *a,
     struct measure_options options = {.threads = (int)cmd_integer(a, "threads"),
                                       .gpu_layers = cmd_gpu_layers(a),
                                       .progress = c->progress};
-    const char *factors = cmd_text(a, "factors");
     double began = clock_seconds();
     int rc = -1;
     if (measure_open(&g, &info, o->gguf, ENGINE_FILE, n_ctx, 0, true, &options, e) ||
         cmd_corpus_make(c, a, o, g, n_ctx, windows_wanted(a, n_ctx), &text, e))
         goto out;
-    struct engine_windows all = corpus_slice(&text, 0, text.n_windows);
-    if (factors ? measure_factors(factors, &matrix, text.source, (uint64_t)cmd_integer(a, "span"),
-                                  g, &all, &options, e)
-                : measure_importance(&matrix, g, &all, text.source, c->progress, e))
-        goto out;
-    if (say_whose(&matrix, o->gguf, e) || imatrix_write(&matrix, cmd_text(a, "output"), e))
+    if (write_both(a, o, g, &text, &matrix, &options, e))
         goto out;
     *result = calibrate_json_new(a, &matrix, &text, clock_seconds() - began);
     rc = 0;
@@ -119,11 +138,20 @@ static int check_span(const struct cmd_args *a, struct err *e)
     return 0;
 }
 
+static int check_outputs(const struct cmd_args *a, struct err *e)
+{
+    const char *matrix = cmd_text(a, "output"), *factors = cmd_text(a, "factors");
+    if (factors && strcmp(matrix, factors) == 0)
+        return err_set(e, ERR_USAGE, "give them different names",
+                       "%s cannot be both the matrix and the factors", matrix);
+    return fs_check_output(matrix, e) || (factors && fs_check_output(factors, e)) ? -1 : 0;
+}
+
 static int calibrate_run(struct cmd_context *c, const struct cmd_args *a, json_t **result,
                          struct err *e)
 {
     struct original o;
-    if (check_span(a, e) || cmd_corpus_check(a, e) ||
+    if (check_span(a, e) || cmd_corpus_check(a, e) || check_outputs(a, e) ||
         cmd_original_open(c, cmd_text(a, "MODEL"), (int)cmd_integer(a, "threads"), &o, e))
         return -1;
     int rc = calibrate_original(c, a, &o, result, e);

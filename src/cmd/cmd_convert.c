@@ -25,16 +25,29 @@ static const struct arg_spec convert_args[] = {
     ARG_LINE_END,
 };
 
+/* Tensors that stay in the blocks of the checkpoint. */
+static void say_kept(json_t *result, const struct model_desc *d)
+{
+    int n = 0;
+    for (size_t i = 0; i < d->n_tensors; i++)
+        n += d->tensors[i].dtype == DT_HF_MXFP4;
+    if (n > 0)
+        json_object_set_new(result, "kept", json_pack("{s:s,s:i}", "type", "MXFP4", "tensors", n));
+}
+
 static int convert_model(struct cmd_context *c, const struct cmd_args *a, const struct model *m,
                          json_t **result, struct err *e)
 {
     const char *asked = cmd_text(a, "type");
     const char *type = strcmp(asked, "auto") == 0 ? cmd_source_type(model_desc(m)) : asked;
+    struct recipe_options options = RECIPE_OPTIONS_DEFAULT;
+    options.keep_blocks = true;
     struct recipe r;
     recipe_init(&r, type);
     struct bake_job job = {
         .model = m,
         .recipe = &r,
+        .options = &options,
         .output = cmd_text(a, "output"),
         .threads = (int)cmd_integer(a, "threads"),
         .allow_requantize = true,
@@ -49,6 +62,7 @@ static int convert_model(struct cmd_context *c, const struct cmd_args *a, const 
     *result = json_object();
     json_object_set_new(*result, "output", json_string(cmd_text(a, "output")));
     json_object_set_new(*result, "type", json_string(type));
+    say_kept(*result, model_desc(m));
     json_object_set_new(*result, "bytes", cmd_bytes_json_new(done.bytes));
     json_object_set_new(*result, "bpw", json_real_new(done.bpw));
     if (done.sha256[0])
@@ -79,8 +93,9 @@ const struct cmd cmd_convert = {
     .summary = "write a Hugging Face model as a GGUF file (BF16, F16, F32, Q8_0)",
     .description =
         "Reads config.json, safetensors (single or sharded) and the tokenizer, and writes one GGUF "
-        "file that llama.cpp and everything built on it can load. Norms and biases stay F32. The "
-        "file appears under its name only when it is complete and was read back.",
+        "file that llama.cpp and everything built on it can load. Norms and biases stay F32, and "
+        "experts that are stored in MXFP4 (gpt-oss) stay in it, bit for bit. The file appears "
+        "under its name only when it is complete and was read back.",
     .example = "sintra convert ./TinyLlama-1.1B -o tinyllama.gguf\n"
                "sintra convert ./TinyLlama-1.1B -o tinyllama-q8.gguf --type q8_0",
     .args = convert_args,

@@ -107,11 +107,14 @@ static int tensor_bytes(const struct model *m, const char *mix, uint64_t *bytes,
     return rc;
 }
 
+/* As `quantize` writes it. */
 static int file_bytes(const struct model *m, const char *mix, uint64_t *bytes, struct err *e)
 {
     struct recipe r;
+    struct recipe_options options = RECIPE_OPTIONS_DEFAULT;
+    options.keep_blocks = !dtype_info(stock_base_type(stock_find(mix)))->quantized;
     recipe_init(&r, mix);
-    struct bake_job job = {.model = m, .recipe = &r, .allow_requantize = true};
+    struct bake_job job = {.model = m, .recipe = &r, .options = &options, .allow_requantize = true};
     int rc = bake_plan_bytes(&job, bytes, e);
     recipe_release(&r);
     return rc;

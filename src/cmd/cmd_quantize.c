@@ -99,6 +99,12 @@ static void work_release(struct work *w)
     model_close(w->model);
 }
 
+static enum dtype dtype_of_base(const char *name)
+{
+    const struct stock_mix *mix = stock_find(name);
+    return mix ? stock_base_type(mix) : dtype_by_name(name);
+}
+
 static int read_recipe(struct work *w, const struct cmd_args *a, struct err *e)
 {
     const char *type = cmd_text(a, "type"), *path = cmd_text(a, "recipe"), *name;
@@ -111,6 +117,8 @@ static int read_recipe(struct work *w, const struct cmd_args *a, struct err *e)
             return -1;
         recipe_init(&w->recipe, name);
         w->have_recipe = true;
+        /* As `convert` does; a recipe says itself what every tensor becomes. */
+        w->options.keep_blocks = !dtype_info(dtype_of_base(name))->quantized;
         return 0;
     }
     json_t *doc = json_read(path, RECIPE_BYTES_MAX, e);

@@ -272,6 +272,9 @@ void view_convert(struct paper *p, const json_t *r)
     wrote(p, r);
     view_line(p, "type %s, architecture %s", view_str(r, "type", ""),
               view_str(r, "model.architecture", ""));
+    if (json_object_get(r, "kept"))
+        view_line(p, "%.0f tensors stay in %s as they were stored", view_real(r, "kept.tensors", 0),
+                  view_str(r, "kept.type", ""));
     show_sha256(p, r);
 }
 

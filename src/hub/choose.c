@@ -5,6 +5,7 @@
  * files: the one that is asked for or the only one, with its other parts when it is split. Weights
  * in pickle (.bin, .pt, ...) are never fetched: reading them can run code.
  */
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -128,6 +129,23 @@ static bool first_part(const char *path)
     return stem == 0 || strncmp(path + stem, "-00001", 6) == 0;
 }
 
+/* Projectors of images and importance matrices lie beside models, and are none. */
+static bool companion(const char *path)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    return strcasestr(name, "mmproj") || strcasestr(name, "imatrix");
+}
+
+static bool is_model_gguf(const struct hub_file *f)
+{
+    return is_gguf(f) && !companion(f->path);
+}
+
+static bool could_be_meant(const struct hub_file *f, const char *pick)
+{
+    return is_gguf(f) && first_part(f->path) && (!companion(f->path) || strcmp(f->path, pick) == 0);
+}
+
 /* Has the file's name the picked text as a whole word (any case)? */
 static bool picked(const char *path, const char *pick)
 {
@@ -150,7 +168,7 @@ static int several(const struct hub_ref *ref, const struct hub_repo *r, struct e
     hint[0] = 0;
     for (size_t i = 0; i < r->n && used + 2 < sizeof(hint); i++) {
         const char *path = r->files[i].path;
-        if (!is_gguf(&r->files[i]) || !first_part(path))
+        if (!could_be_meant(&r->files[i], ref->pick))
             continue;
         example = example ? example : path;
         int wrote = snprintf(hint + used, sizeof(hint) - used, "%s%s", used ? ", " : "", path);
@@ -165,13 +183,31 @@ static int several(const struct hub_ref *ref, const struct hub_repo *r, struct e
                    ref->repo, n, ref->repo, example ? example : "");
 }
 
+/* Of the same split: "x-0000N-of-00003.gguf". */
+static bool part_of(const char *path, const char *first, size_t stem)
+{
+    return split_stem(path) == stem && strncmp(path, first, stem) == 0 &&
+           strcmp(path + stem + 6, first + stem + 6) == 0;
+}
+
+static int check_parts(const struct hub_ref *ref, const char *first, size_t stem, unsigned parts,
+                       struct err *e)
+{
+    unsigned long all = strtoul(first + stem + 10, NULL, 10);
+    if (parts == all)
+        return 0;
+    return err_set(e, ERR_MISSING, "choose another file or repository",
+                   "%s: %.200s is the first of %lu parts, and the repository has %u of them",
+                   ref->repo, first, all, parts);
+}
+
 static int choose_gguf(const struct hub_ref *ref, struct hub_repo *r, const char **gguf,
                        struct err *e)
 {
     const struct hub_file *one = NULL;
     for (size_t i = 0; i < r->n; i++) {
         const char *path = r->files[i].path;
-        if (!is_gguf(&r->files[i]) || !first_part(path) || !picked(path, ref->pick))
+        if (!could_be_meant(&r->files[i], ref->pick) || !picked(path, ref->pick))
             continue;
         if (one)
             return several(ref, r, e);
@@ -180,13 +216,15 @@ static int choose_gguf(const struct hub_ref *ref, struct hub_repo *r, const char
     if (!one)
         return several(ref, r, e);
     size_t stem = split_stem(one->path);
+    unsigned parts = 0;
     for (size_t i = 0; i < r->n; i++) {
         struct hub_file *f = &r->files[i];
-        bool part = stem && split_stem(f->path) == stem && strncmp(f->path, one->path, stem) == 0;
+        bool part = stem && part_of(f->path, one->path, stem);
+        parts += part;
         f->wanted = f == one || part || strcmp(f->path, "README.md") == 0;
     }
     *gguf = one->path;
-    return 0;
+    return stem ? check_parts(ref, one->path, stem, parts, e) : 0;
 }
 
 /* ---- safetensors -------------------------------------------------------------------------------
@@ -220,7 +258,7 @@ static void want_safetensors(struct hub_repo *r)
 
 int hub_choose(const struct hub_ref *ref, struct hub_repo *r, const char **gguf, struct err *e)
 {
-    size_t ggufs = count(r, is_gguf), tensors = count(r, is_safetensors);
+    size_t ggufs = count(r, is_model_gguf), tensors = count(r, is_safetensors);
     bool config = hub_repo_find(r, "config.json") != NULL;
     *gguf = NULL;
     if (ggufs > 0 && (ref->pick[0] || tensors == 0 || !config))

@@ -50,8 +50,9 @@ struct fetch {
 
 /* Bytes of chunk i. */
 uint64_t fetch_chunk_bytes(const struct fetch_file *f, uint32_t i);
-/* What is written and read at a time; fits a processor's own cache. */
-enum { FETCH_BLOCK = 128 * 1024 };
+/* What is written at a time; with what is received at a time (net/http.c) it still fits a
+ * processor's own cache. */
+enum { FETCH_BLOCK = 512 * 1024 };
 /* Fetches what is missing of chunk i, or, where the server ignores ranges, of the whole file. The
  * mode of the file is settled when it returns 0. `block` has room for FETCH_BLOCK bytes. */
 int fetch_chunk(struct fetch *all, struct fetch_file *f, uint32_t i, struct net *net, char *block,

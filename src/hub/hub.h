@@ -26,13 +26,14 @@ enum {
     HUB_TOKEN_MAX = 4096
 };
 
-/* A model as its users name it: org/name[:file][@revision]. */
+/* A model as its users name it: org/name[:file][@revision], or the address of its page. */
 struct hub_ref {
     char repo[HUB_REPO_MAX];         /* "org/name" */
     char revision[HUB_REVISION_MAX]; /* branch, tag, "refs/pr/1" or commit; "main" by default */
     char pick[HUB_PICK_MAX]; /* which of several GGUF files: a part of its name; "" = none */
 };
-/* Could `text` be a reference (one slash, no leading dot)? Says nothing about whether it exists. */
+/* Could `text` be a reference (one slash, no leading dot; or an address)? Says nothing about
+ * whether it exists. */
 bool hub_ref_looks(const char *text);
 int hub_ref_parse(struct hub_ref *ref, const char *text, struct err *e);
 

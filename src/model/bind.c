@@ -1,9 +1,10 @@
 /* From tensors as stored to tensors as a GGUF has them, by the table of the architecture.
  *
- * The order is that of llama.cpp's converter: computed tensors first, then shard by shard, inside a
- * shard by stored name; a stack stands where the last of its members does. Every stored tensor must
- * be in the table, have a float type and the shape that config.json implies; every tensor of the
- * table must be there for every block. Nothing is copied. */
+ * The order is that of llama.cpp's converter: computed tensors first, then those in MXFP4, then all
+ * others, each shard by shard, inside a shard by stored name; a stack stands where the last of its
+ * members does. Every stored tensor must be in the table, have a float type and the shape that
+ * config.json implies; every tensor of the table must be there for every block. Nothing is copied.
+ */
 #include "model/config_int.h"
 
 #include <stdlib.h>
@@ -453,15 +454,23 @@ static int bind_known(struct binding *b, struct found *f, bool known, struct err
                    f->tensor->name, f->file->map.path, f->layer, b->c->layers);
 }
 
+/* What upstream's converter writes before all others, since nothing is computed for it. */
+static bool is_block(const struct binding *b, enum packed_role role)
+{
+    return role == PACKED_CODES && b->c->quant.packing == PACKING_MXFP4;
+}
+
 static int bind_one(struct binding *b, const struct safetensors *s,
-                    const struct safetensors_tensor *t, struct err *e)
+                    const struct safetensors_tensor *t, bool blocks, struct err *e)
 {
     char *name;
     if (is_ignored(t->name) || is_gone_prefix(t->name))
         return 0;
     enum packed_role role = packed_role_of(b->m, b->c, t, &name);
-    if (role == PACKED_BESIDE)
+    if (role == PACKED_BESIDE || blocks != is_block(b, role)) {
+        xfree(name);
         return 0;
+    }
     struct found f = {.file = s, .tensor = t, .packed = role == PACKED_CODES};
     /* A table may know the codes by their own name, where the floats lie in another order. */
     bool known = in_table(b, t->name, &f) || (name && in_table(b, name, &f));
@@ -604,7 +613,7 @@ static int compare_stored(const void *a, const void *b)
                   (*(const struct safetensors_tensor *const *)b)->name);
 }
 
-static int bind_shard(struct binding *b, const struct safetensors *s, struct err *e)
+static int bind_shard(struct binding *b, const struct safetensors *s, bool blocks, struct err *e)
 {
     const struct safetensors_tensor **order = xcalloc(s->n_tensors + 1, sizeof *order);
     for (size_t i = 0; i < s->n_tensors; i++)
@@ -612,7 +621,7 @@ static int bind_shard(struct binding *b, const struct safetensors *s, struct err
     qsort(order, s->n_tensors, sizeof *order, compare_stored);
     int failed = 0;
     for (size_t i = 0; i < s->n_tensors && !failed; i++)
-        failed = bind_one(b, s, order[i], e);
+        failed = bind_one(b, s, order[i], blocks, e);
     xfree(order);
     return failed;
 }
@@ -622,9 +631,14 @@ static void tell_quantized(struct model *m, const struct config *c)
     char name[96];
     quantized_name(&c->quant, name);
     m->quantization = arena_strdup(&m->arena, name);
-    log_warn("%s: the weights are already quantized (%s) and are read as the floats they stand "
-             "for; what was lost in making them stays lost",
-             m->path, name);
+    if (c->quant.packing == PACKING_MXFP4)
+        log_warn("%s: the weights are already quantized (%s): float types and MXFP4 keep their "
+                 "blocks as they are, other types begin from the floats they stand for",
+                 m->path, name);
+    else
+        log_warn("%s: the weights are already quantized (%s) and are read as the floats they stand "
+                 "for; what was lost in making them stays lost",
+                 m->path, name);
 }
 
 int bind_tensors(struct model *m, const struct config *c, struct err *e)
@@ -634,8 +648,9 @@ int bind_tensors(struct model *m, const struct config *c, struct err *e)
         map_add(&b.by_pattern, row->hf, strlen(row->hf), b.rows++);
     b.slots = xcalloc(b.rows * c->layers, sizeof *b.slots);
     int failed = add_rope_factors(m, c, e);
-    for (size_t k = 0; k < m->n_shards && !failed; k++)
-        failed = bind_shard(&b, &m->shards[k], e);
+    for (size_t k = c->quant.packing == PACKING_MXFP4 ? 0 : m->n_shards;
+         k < 2 * m->n_shards && !failed; k++)
+        failed = bind_shard(&b, &m->shards[k % m->n_shards], k < m->n_shards, e);
     if (!failed)
         failed = check_complete(&b, e);
     if (!failed && b.packed)

@@ -4,7 +4,9 @@
  * opens completely, validated, or not at all. */
 #include "model/model_int.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/num.h"
 #include "base/banned.h"
@@ -56,6 +58,18 @@ int model_add_tensor(struct model *m, const struct model_tensor *t, const struct
     return 0;
 }
 
+/* PyTorch's two formats: a zip archive, and before that a bare pickle of protocol 2 to 5. */
+static bool is_pickle(const char *path)
+{
+    uint8_t head[2] = {0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    ssize_t n = fd >= 0 ? read(fd, head, sizeof head) : 0;
+    if (fd >= 0)
+        close(fd);
+    return n == (ssize_t)sizeof head &&
+           (memcmp(head, "PK", 2) == 0 || (head[0] == 0x80 && head[1] >= 2 && head[1] <= 5));
+}
+
 static int open_source(struct model *m, struct err *e)
 {
     if (fs_is_dir(m->path))
@@ -70,6 +84,12 @@ static int open_source(struct model *m, struct err *e)
         return err_set(e, ERR_USAGE,
                        "give the folder that holds it together with config.json and tokenizer.json",
                        "%s alone is not a model", m->path);
+    if (is_pickle(m->path))
+        return err_set(e, ERR_UNSUPPORTED,
+                       "give the folder of the same model with safetensors, or a .gguf file",
+                       "%s is a PyTorch file; such pickled files can run code when they are read, "
+                       "and are never opened",
+                       m->path);
     return gguf_source_open(m, e);
 }
 

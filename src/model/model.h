@@ -111,6 +111,12 @@ int model_rows(const struct model *m, int i, uint64_t row0, uint64_t rows, float
  * contiguous in all of a tensor's matrices or in none. */
 const void *model_rows_raw(const struct model *m, int i, enum dtype dtype, uint64_t row0,
                            uint64_t rows);
+/* True when the source stores just the blocks of `dtype`, in another order of its own (MXFP4 as
+ * gpt-oss is published): model_rows_blocks then moves them into the order of a GGUF, and nothing is
+ * rounded. dst takes whole rows of blocks. Scales are not checked. */
+bool model_has_blocks(const struct model *m, int i, enum dtype dtype);
+int model_rows_blocks(const struct model *m, int i, uint64_t row0, uint64_t rows, uint8_t *dst,
+                      struct err *e);
 /* Hint that rows will / won't be needed (page cache, keeps RSS of mapped input low). */
 void model_rows_prefetch(const struct model *m, int i, uint64_t row0, uint64_t rows);
 void model_rows_forget(const struct model *m, int i, uint64_t row0, uint64_t rows);

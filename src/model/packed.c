@@ -182,6 +182,21 @@ void packed_read(const struct model_packed *k, uint64_t from, uint64_t stride, f
     }
 }
 
+/* A block of the GGUF is its scale and then 16 bytes, of which byte j has element j low and element
+ * j + 16 high; here they hold neighbours. Both scales are the same power of two. */
+void packed_mxfp4_blocks(const struct model_packed *k, uint64_t from, uint64_t n, uint8_t *dst)
+{
+    for (uint64_t block = from / 32; block < (from + n) / 32; block++, dst += 17) {
+        const uint8_t *codes = k->codes + block * 16;
+        dst[0] = k->scales.data[block];
+        for (int j = 0; j < 16; j++) {
+            int shift = j % 2 * 4;
+            dst[1 + j] =
+                (uint8_t)((codes[j / 2] >> shift & 15) | (codes[8 + j / 2] >> shift & 15) << 4);
+        }
+    }
+}
+
 bool packed_range(const struct model_packed *k, uint64_t from, uint64_t to, uint64_t *offset,
                   uint64_t *bytes)
 {

@@ -72,6 +72,9 @@ bool packed_is_idle_bias(const struct model *m, const struct config *c,
 /* packed.c: n elements from the stored element `from`, each `stride` further. Any thread. */
 void packed_read(const struct model_packed *k, uint64_t from, uint64_t stride, float *dst,
                  uint64_t n);
+/* n elements from the stored element `from` as blocks of DT_MXFP4: the same codes and scales in
+ * GGUF's order. Both whole blocks; the weights are packed as PACKING_MXFP4. */
+void packed_mxfp4_blocks(const struct model_packed *k, uint64_t from, uint64_t n, uint8_t *dst);
 /* Bytes of the codes that hold the elements [from, to]. True when other elements lie between. */
 bool packed_range(const struct model_packed *k, uint64_t from, uint64_t to, uint64_t *offset,
                   uint64_t *bytes);

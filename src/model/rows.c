@@ -252,6 +252,49 @@ const void *model_rows_raw(const struct model *m, int i, enum dtype dtype, uint6
     return p->data + bytes;
 }
 
+/* Rows of whole blocks, whatever the view does with the rows themselves. */
+static bool has_whole_blocks(const struct model_part *p, uint64_t row)
+{
+    const struct model_axis *inner = &p->axes[p->n_axes - 1];
+    bool whole = p->packed && p->packed->packing == PACKING_MXFP4 && p->first % 32 == 0 &&
+                 inner->stride == 1 && inner->steps % row == 0 && row % 32 == 0;
+    for (int k = 0; k + 1 < p->n_axes && whole; k++)
+        whole = p->axes[k].stride % 32 == 0;
+    return whole;
+}
+
+bool model_has_blocks(const struct model *m, int i, enum dtype dtype)
+{
+    const struct model_source *s = &m->sources[i];
+    bool whole = dtype == DT_MXFP4 && s->math == MATH_NONE;
+    for (size_t k = 0; k < s->n_parts && whole; k++)
+        whole = has_whole_blocks(&s->parts[k], m->desc.tensors[i].shape.ne[0]);
+    return whole;
+}
+
+int model_rows_blocks(const struct model *m, int i, uint64_t row0, uint64_t rows, uint8_t *dst,
+                      struct err *e)
+{
+    if (check_range(m, i, row0, rows, e))
+        return -1;
+    uint64_t row = m->desc.tensors[i].shape.ne[0], at = row0 * row, n = rows * row, take;
+    size_t k = 0;
+    for (const struct model_part *p; (p = next_part(&m->sources[i], &k, &at, n, &take));) {
+        if (at == 0 && fs_map_check(p->map, e))
+            return -1;
+        for (uint64_t done = 0, run; done < take; done += run) {
+            uint64_t from = locate(p, at + done, &run);
+            if (run > take - done)
+                run = take - done;
+            packed_mxfp4_blocks(p->packed, from, run, dst);
+            dst += run / 32 * 17;
+        }
+        at += take;
+        n -= take;
+    }
+    return 0;
+}
+
 /* The bytes of the file that hold these elements, and those between: whole steps of the outermost
  * axis, since the inner ones come from all over it. *spread: others lie between too, so that the
  * bytes are not done with before the part is. */

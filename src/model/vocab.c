@@ -344,7 +344,8 @@ static int set_byte_level(struct vocab *v, struct err *e)
     if (!pre || set_types(v, e))
         return -1;
     set_prefix_key(v);
-    gguf_set_str(&v->m->kvs, "tokenizer.ggml.model", "gpt2");
+    bool words = strcmp(pre, VOCAB_WHITESPACE) == 0; /* a kind of its own, not over bytes */
+    gguf_set_str(&v->m->kvs, "tokenizer.ggml.model", words ? pre : "gpt2");
     gguf_set_str(&v->m->kvs, "tokenizer.ggml.pre", pre);
     set_tokens(v);
     set_token_types(v);

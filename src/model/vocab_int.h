@@ -79,6 +79,8 @@ int vocab_set_wordpiece(struct vocab *v, struct err *e);
 void vocab_set_type_count(struct vocab *v); /* of encoders */
 void vocab_set_normalizer(struct vocab *v);
 
+/* The pre-tokenizer that makes a kind of tokenizer of its own: not over bytes, spaces dropped. */
+#define VOCAB_WHITESPACE "whitespace"
 /* vocab_pre.c: tokenizer.ggml.pre of a byte-level tokenizer, found by the structure of its
  * pre-tokenizer. NULL with e set when libllama has none like it. */
 const char *vocab_pre_find(const struct vocab *v, struct err *e);

@@ -138,6 +138,9 @@ static const struct pre_row pre_rows[] = {
     {"split " CONTRACTIONS "|" WORD "|\\p{N}{1,3}|" SYMBOLS "|\\s*[\\r\\n]+|" RUN("512") RUN("256")
      RUN("128") RUN("64") RUN("32") RUN("16") RUN("8") RUN("4") RUN("1,2") "\\s{1} > bytes",
      MERGES_ALWAYS, "jais-2", NULL},
+    /* No bytes: merges of characters inside words, of which none cross punctuation either way. */
+    {"Whitespace", MERGES_ALWAYS, VOCAB_WHITESPACE, NULL},
+    {"WhitespaceSplit", MERGES_ALWAYS, VOCAB_WHITESPACE, NULL},
 };
 /* clang-format on */
 
@@ -249,26 +252,27 @@ bool vocab_pre_is_bytes(const struct vocab *v)
 }
 
 /* Normalization that libllama does not have would change tokens; NFC it lacks too, but text is NFC
- * almost always and Qwen's models are converted so everywhere. */
-static int check_normalizer(const struct vocab *v, const json_t *normalizer, struct err *e)
+ * almost always and Qwen's models are converted so everywhere. Lower case it has for words alone.
+ */
+static int check_normalizer(const struct vocab *v, const json_t *normalizer, bool words,
+                            struct err *e)
 {
     const char *type = json_opt_str(normalizer, "type", "none");
     const json_t *list = json_object_get(normalizer, "normalizers");
-    if (!json_is_object(normalizer) || strcmp(type, "NFC") == 0)
+    if (!json_is_object(normalizer) || strcmp(type, "NFC") == 0 ||
+        (words && strcmp(type, "Lowercase") == 0))
         return 0;
     if (strcmp(type, "Sequence") != 0)
         return err_set(e, ERR_UNSUPPORTED, "a byte-level tokenizer may have no normalizer, or NFC",
                        "%s: libllama has no normalizer like \"%.60s\"", v->where, type);
     for (size_t i = 0; i < json_array_size(list); i++)
-        if (check_normalizer(v, json_array_get(list, i), e))
+        if (check_normalizer(v, json_array_get(list, i), words, e))
             return -1;
     return 0;
 }
 
 const char *vocab_pre_find(const struct vocab *v, struct err *e)
 {
-    if (check_normalizer(v, json_object_get(v->doc, "normalizer"), e))
-        return NULL;
     bool ignored = json_opt_bool(v->bpe, "ignore_merges", false);
     const char *name = NULL;
     struct buf steps;
@@ -277,7 +281,10 @@ const char *vocab_pre_find(const struct vocab *v, struct err *e)
     for (size_t i = 0; i < sizeof pre_rows / sizeof *pre_rows && !name; i++)
         if (row_fits(&pre_rows[i], buf_str(&steps), ignored, vocab_architecture(v)))
             name = pre_rows[i].name;
-    if (!name)
+    bool words = name && strcmp(name, VOCAB_WHITESPACE) == 0;
+    if (check_normalizer(v, json_object_get(v->doc, "normalizer"), words, e))
+        name = NULL;
+    else if (!name)
         err_set(
             e, ERR_UNSUPPORTED,
             "convert the folder to GGUF with llama.cpp's converter, if it knows this tokenizer, "

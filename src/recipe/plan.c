@@ -164,6 +164,17 @@ static void warn_of_output_type(const struct model_desc *d, const struct recipe_
                  "with --embedding-type");
 }
 
+static int keep_blocks(const struct model_desc *d, enum dtype *types)
+{
+    int n = 0;
+    for (size_t i = 0; i < d->n_tensors; i++)
+        if (d->tensors[i].dtype == DT_HF_MXFP4 && recipe_tensor_quantizable(d, i)) {
+            types[i] = DT_MXFP4;
+            n++;
+        }
+    return n;
+}
+
 static int resolve_types(const struct recipe *r, const struct model_desc *d,
                          const struct recipe_options *options, struct plan *p, enum dtype *types,
                          struct err *e)
@@ -180,6 +191,8 @@ static int resolve_types(const struct recipe *r, const struct model_desc *d,
         rc = stock_choose(p->mix, d, options, forced, types, e);
     for (size_t i = 0; rc == 0 && !p->mix && i < d->n_tensors; i++)
         types[i] = base;
+    if (rc == 0 && options->keep_blocks)
+        p->n_kept = keep_blocks(d, types);
     if (rc == 0)
         rc = apply_rules(r, d, types, e);
     for (size_t i = 0; rc == 0 && i < d->n_tensors; i++) {

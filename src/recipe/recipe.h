@@ -60,6 +60,9 @@ struct recipe_options {
     enum dtype output_type, embedding_type;  /* DT_NONE = as the mix says */
     const struct recipe_override *overrides; /* first match wins */
     size_t n_overrides;
+    /* What a checkpoint stores in blocks that a GGUF has too (MXFP4) stays in them, unless a rule
+     * or an override names its tensor. */
+    bool keep_blocks;
     bool silent; /* no warnings about options without effect; bake sets it, having been told once */
 };
 /* DT_NONE is not zero: start from this. */
@@ -80,6 +83,7 @@ struct plan {
     uint64_t tensor_bytes; /* sum */
     double bpw;            /* tensor_bytes*8/parameters */
     int n_fallback;
+    int n_kept;                  /* tensors that keep_blocks is about */
     const struct stock_mix *mix; /* NULL: the base is a plain type */
 };
 /* Resolves type per tensor and exact bytes. Tensors that are never quantized (1-D, norms,

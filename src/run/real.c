@@ -44,6 +44,7 @@ struct real {
     struct text text;
     struct measure_reference search, final;
     bool have_search, have_final;
+    char unsuited[ERR_MESSAGE_MAX]; /* why error feedback does not suit the model; "": it may */
 };
 
 /* ---- the original ---- */
@@ -293,6 +294,7 @@ static int collect(struct run *r, struct real *w, struct imatrix *m, struct err 
         *e = inner;
         return -1;
     }
+    snprintf(w->unsuited, sizeof(w->unsuited), "%s", inner.message);
     return measure_importance(m, w->engine, &w->text.part[TEXT_CALIBRATION].w,
                               subject_dataset(&r->set), &r->stages.progress, e);
 }
@@ -375,17 +377,21 @@ static int make_factors(struct run *r, struct real *w, struct err *e)
     return rc;
 }
 
-/* A model that error feedback does not suit is rounded to the nearest. */
-static int try_factors(struct run *r, struct err *e)
+/* A model that error feedback does not suit is rounded to the nearest. The pass for the importance
+ * matrix may have found that out. */
+static int try_factors(struct run *r, struct real *w, struct err *e)
 {
     struct err inner = {0};
-    if (with_original(r, r->world_data, make_factors, &inner) == 0)
-        return 0;
-    if (!unsuited(&inner)) {
-        *e = inner;
-        return -1;
+    if (!w->unsuited[0]) {
+        if (with_original(r, w, make_factors, &inner) == 0)
+            return 0;
+        if (!unsuited(&inner)) {
+            *e = inner;
+            return -1;
+        }
+        snprintf(w->unsuited, sizeof(w->unsuited), "%s", inner.message);
     }
-    run_note(r, "no error feedback: %s", inner.message);
+    run_note(r, "no error feedback: %s", w->unsuited);
     return 0;
 }
 
@@ -457,7 +463,7 @@ static int real_prepare(struct run *r, struct err *e)
     stage_enter(r, STAGE_IMPORTANCE);
     if (with_original(r, w, make_importance, e) != 0 || correct_fixed_bytes(r, e) != 0)
         return -1;
-    if (strcmp(r->set.effort, "fast") != 0 && try_factors(r, e) != 0)
+    if (strcmp(r->set.effort, "fast") != 0 && try_factors(r, w, e) != 0)
         return -1;
     stage_enter(r, STAGE_REFERENCE);
     return w->half ? 0 : with_original(r, w, make_search_reference, e);

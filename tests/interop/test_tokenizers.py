@@ -192,6 +192,44 @@ def scored_gemma(folder):
         "tokenizer.ggml.model": "llama", "tokenizer.ggml.add_space_prefix": False}}
 
 
+def gemma4(folder):
+    """Gemma 4's and Sarvam's layout, tokenizer.json alone: BPE with byte fallback over marked spaces."""
+    from tokenizers import models, normalizers
+
+    bytes_ = [f"<0x{i:02X}>" for i in range(256)]
+    t = Tokenizer(models.BPE(byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
+    t.normalizer = normalizers.Replace(" ", "\u2581")
+    t.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    t.train_from_iterator(corpus(), trainers.BpeTrainer(
+        vocab_size=950, limit_alphabet=150, max_token_length=12, show_progress=False,
+        special_tokens=["<pad>", "<eos>", "<bos>", "<unk>", *bytes_]))
+    doc = json.loads(t.to_str())
+    doc["added_tokens"] = [a for a in doc["added_tokens"] if a["content"] not in bytes_]
+    write_json(folder, "tokenizer.json", doc)
+    write_json(folder, "tokenizer_config.json", {"bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>"})
+    return {"keys": {"tokenizer.ggml.model": "llama", "tokenizer.ggml.add_space_prefix": False}}
+
+
+def whitespace(lowercase, step):
+    """Jina v2's Chinese model: merges of characters in words, which end at spaces that are dropped."""
+    def fill(folder):
+        from tokenizers import models, normalizers
+
+        t = Tokenizer(models.BPE(unk_token="<unk>"))
+        t.normalizer = normalizers.Lowercase() if lowercase else normalizers.NFC()
+        t.pre_tokenizer = step()
+        t.train_from_iterator(corpus(), trainers.BpeTrainer(
+            vocab_size=980, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"], show_progress=False))
+        t.save(f"{folder}/tokenizer.json")
+        write_json(folder, "tokenizer_config.json", {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"})
+        known = {c for token in t.get_vocab() for c in token}
+        # A character that the vocabulary lacks is <unk> there, and libllama leaves it out.
+        lacks = "|".join({re.escape(c) for c in TEXT + TEXT.lower() if not c.isspace() and c.lower() not in known})
+        return {"lacks": lacks, "keys": {"tokenizer.ggml.model": "whitespace", "tokenizer.ggml.pre": "whitespace",
+                                         "tokenizer.ggml.normalizer.lowercase": True if lowercase else None}}
+    return fill
+
+
 def unigram(folder):
     """spiece.model alone, with its normalization of characters and spaces."""
     p = train_pieces(f"{folder}/spiece.model", "unigram", unk_id=2, pad_id=0, eos_id=1, bos_id=-1)
@@ -341,6 +379,8 @@ def old_files(folder):
 
 
 CASES = {f"pre/{name}": family(name) for name in FAMILIES} | {
+    "words": whitespace(False, pre_tokenizers.Whitespace), "words/lowercase": whitespace(True, pre_tokenizers.Whitespace),
+    "words/split": whitespace(False, pre_tokenizers.WhitespaceSplit), "json/gemma4": gemma4,
     "spm/bpe": scored, "spm/bpe-gemma": scored_gemma, "spm/unigram": unigram, "spm/unigram-odd-ids": unigram_odd_ids,
     "spm/unigram-json": unigram_json, "spm/fairseq": fairseq, "spm/fairseq-json": fairseq_json,
     "vocab.json": old_files, "tekken.json": tekken(True), "tekken.json/first": tekken(False), "glm/ranks": glm_ranks, "wordpiece/uncased": wordpiece(True), "wordpiece/cased": wordpiece(False),
@@ -409,6 +449,16 @@ def check(name, shared, scratch):
     return wrong + faults, count
 
 
+def undocumented():
+    """Names of pre-tokenizers that libllama knows and docs/conversion.md says nothing about."""
+    with open(f"{ROOT}/deps/peers/src/src/llama-vocab.cpp", encoding="utf-8") as f:
+        names = set(re.findall(r'tokenizer_pre == "([^"]+)"', f.read()))
+    with open(f"{ROOT}/docs/conversion.md", encoding="utf-8") as f:
+        section = f.read().split("## Tokenizers")[1].split("\n## ")[0]
+    known = set(re.findall(r"[\w.-]+", section))
+    return [f"{n} is in libllama and not in docs/conversion.md" for n in sorted(names - known)] if names else ["no names"]
+
+
 def make_shared(folder):
     os.mkdir(folder)
     write_json(folder, "config.json", CONFIG)
@@ -431,6 +481,10 @@ def main():
             print(f"{'FAIL' if wrong else 'ok  '} {name} ({count} tokens)", flush=True)
             for w in wrong[:6]:
                 print(f"     {w}")
+    if not wanted:
+        wrong = undocumented()
+        tally[bool(wrong)] += 1
+        print(f"{'FAIL' if wrong else 'ok  '} every name of libllama is documented", *wrong, sep="\n     ")
     print(f"{tally[0]} passed, {tally[1]} failed")
     return tally[1] > 0
 

@@ -5,10 +5,11 @@
  *                      [--sparse] [--tied] [--threads N] [--packed gptq|awq]
  *
  * Shapes: tinyllama (1.1 B, the default), llama-70b, qwen2-7b, qwen3-8b, mistral-7b, tiny, odd (one
- * layer, rows of 736), moe (one layer of six experts, two of which are never chosen). Weights are
- * normal with standard deviation 0.02 (norms are 1, biases normal too), the same for the same seed
- * whatever the threads; --sparse leaves holes instead, for shapes whose weights nobody reads. The
- * tokenizer is valid, of the kind the real model has, with made-up words. Benchmarks and tests of
+ * layer, rows of 736), narrow (one layer, rows that blocks of 32 do not divide), moe (one layer of
+ * six experts, two of which are never chosen). Weights are normal with standard deviation 0.02
+ * (norms are 1, biases normal too), the same for the same seed whatever the threads; --sparse
+ * leaves holes instead, for shapes whose weights nobody reads. The tokenizer is valid, of the kind
+ * the real model has, with made-up words. Benchmarks and tests of
  * size use it; quality cannot be read off it. With --packed the projections are 4-bit codes in
  * groups of 128 instead, any bits, as GPTQ or AWQ store them.
  *
@@ -56,6 +57,8 @@ static const struct preset presets[] = {
     {"tiny", "LlamaForCausalLM", "llama", 256, 4, 4, 2, 64, 768, 4096, 512, 1e4,
      false, false, TOKENIZER_SPM, 0},
     {"odd", "LlamaForCausalLM", "llama", 256, 1, 4, 2, 64, 736, 600, 512, 1e4,
+     false, false, TOKENIZER_SPM, 0},
+    {"narrow", "LlamaForCausalLM", "llama", 48, 1, 4, 2, 12, 80, 600, 512, 1e4,
      false, false, TOKENIZER_SPM, 0},
     {"moe", "MixtralForCausalLM", "mixtral", 256, 1, 4, 2, 64, 256, 600, 512, 1e4,
      false, false, TOKENIZER_SPM, 6},

@@ -27,6 +27,54 @@ static void names_are_taken_apart(void **state)
     assert_string_equal(r.pick, "Q4_K_M");
 }
 
+/* Addresses as browsers show them, and as Ollama's users write them. */
+static void addresses_are_names(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *repo, *pick, *revision;
+    } cases[] = {
+        {"https://huggingface.co/org/name", "org/name", "", "main"},
+        {"https://huggingface.co/org/name/", "org/name", "", "main"},
+        {"huggingface.co/org/name@v1", "org/name", "", "v1"},
+        {"hf.co/org/name:Q4_K_M", "org/name", "Q4_K_M", "main"},
+        {"https://huggingface.co/org/name/tree/main", "org/name", "", "main"},
+        {"https://huggingface.co/org/name/tree/refs%2Fpr%2F1", "org/name", "", "refs/pr/1"},
+        {"https://hf.co/org/name/blob/main/sub/x.gguf", "org/name", "sub/x.gguf", "main"},
+        {"https://huggingface.co/org/name/resolve/v2/x.gguf?download=true", "org/name", "x.gguf",
+         "v2"},
+        {"https://huggingface.co/org/name/blob/main/config.json", "org/name", "", "main"},
+        {"http://mirror:8080/org/name/tree/abc/", "org/name", "", "abc"},
+    };
+    static const char *const bad[] = {"https://huggingface.co/datasets/org/name",
+                                      "https://huggingface.co/org/name/discussions",
+                                      "https://huggingface.co/org",
+                                      "https://huggingface.co/",
+                                      "https://example.org/org/name",
+                                      "https://huggingface.co/org/name/tree/..%2F..%2Fx",
+                                      "http://huggingface.co.example.org/org/name",
+                                      "http://mirror:80801/org/name"};
+    setenv("HF_ENDPOINT", "http://mirror:8080/", 1);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct hub_ref r;
+        struct err e = {0};
+        if (hub_ref_parse(&r, cases[i].text, &e))
+            fail_msg("%s: %s", cases[i].text, e.message);
+        assert_true(hub_ref_looks(cases[i].text));
+        assert_string_equal(r.repo, cases[i].repo);
+        assert_string_equal(r.pick, cases[i].pick);
+        assert_string_equal(r.revision, cases[i].revision);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct hub_ref r;
+        struct err e = {0};
+        if (hub_ref_parse(&r, bad[i], &e) == 0)
+            fail_msg("%s was taken", bad[i]);
+        assert_int_equal(e.code, ERR_USAGE);
+    }
+    unsetenv("HF_ENDPOINT");
+}
+
 static void other_names_are_refused(void **state)
 {
     (void)state;
@@ -125,6 +173,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_are_taken_apart),
+        cmocka_unit_test(addresses_are_names),
         cmocka_unit_test(other_names_are_refused),
         cmocka_unit_test(the_environment_is_read_as_by_huggingface_hub),
         cmocka_unit_test(gits_hash_of_a_file),

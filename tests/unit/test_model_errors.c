@@ -54,6 +54,16 @@ static void test_no_weights(void **state)
     hf_refused(&h, ERR_MISSING, "model*.safetensors");
     hf_write_text(&h, "pytorch_model.bin", "PK");
     hf_refused(&h, ERR_UNSUPPORTED, "pytorch_model.bin", "pickled");
+    char path[300];
+    struct model *m;
+    struct err e = {0};
+    hf_path(&h, "pytorch_model.bin", path);
+    assert_int_equal(model_open(&m, path, &e), -1);
+    assert_int_equal(e.code, ERR_UNSUPPORTED);
+    assert_non_null(strstr(e.message, "never opened"));
+    hf_write_text(&h, "pytorch_model.bin", "\x80\x02}q");
+    assert_int_equal(model_open(&m, path, &e), -1);
+    assert_int_equal(e.code, ERR_UNSUPPORTED);
     hf_write_text(&h, "model.safetensors",
                   "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 14\n");
     hf_refused(&h, ERR_INPUT, "Git LFS pointer", "git lfs pull");

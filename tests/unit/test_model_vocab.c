@@ -107,6 +107,7 @@ static void test_pre_tokenizers(void **state)
          "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true}]}",
          "", "smollm"},
         {"{\"type\":\"ByteLevel\",\"add_prefix_space\":false}", "", "gpt-2"},
+        {"{\"type\":\"Whitespace\"}", "", "whitespace"},
     };
     struct hf h;
     hf_init(&h);
@@ -115,12 +116,14 @@ static void test_pre_tokenizers(void **state)
         write_pre(&h, cases[i].pre, cases[i].model);
         struct model *m = hf_open(&h);
         hf_text_is(m, "tokenizer.ggml.pre", cases[i].name);
+        bool words = strcmp(cases[i].name, "whitespace") == 0;
+        hf_text_is(m, "tokenizer.ggml.model", words ? "whitespace" : "gpt2");
         model_close(m);
     }
     static const char *const unknown[][2] = {
         {SPLIT("\\\\p{N}{1,4}", "Isolated", "false"), "p{N}{1,4}"},
         {SPLIT("\\\\p{N}", "MergedWithNext", "false"), "MergedWithNext"},
-        {"{\"type\":\"Whitespace\"}", "Whitespace"},
+        {"{\"type\":\"WhitespaceThenSome\"}", "WhitespaceThenSome"},
         {"{\"type\":\"ByteLevel\",\"add_prefix_space\":true}", "after a space"},
         {"null", "step without type"},
     };

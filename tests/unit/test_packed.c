@@ -1,7 +1,9 @@
 /* Checkpoints that are already quantized: every layout packed here bit by bit from known codes,
  * read back as the numbers they stand for (as a whole, in bands, through the permutation of Q's
  * rows), and refused when a piece is missing, of another shape or type, or points outside. */
+#include "bake/bake.h"
 #include "hf_fixture.h"
+#include "quant/quant.h"
 
 enum { HIDDEN = 64, FFN = 96 };
 
@@ -414,6 +416,107 @@ static void test_mxfp4(void **state)
     end(&f);
 }
 
+/* Moved into the order of a GGUF, blocks are the same numbers. */
+static void expect_blocks(const struct model *m, const char *name, uint64_t rows, uint64_t cols)
+{
+    int i = model_find(m, name);
+    uint64_t bytes = cols / 32 * 17;
+    uint8_t *blocks = xcalloc(rows, bytes);
+    float *moved = xcalloc(rows * cols, sizeof *moved), *read = all_rows(m, name, rows * cols);
+    assert_true(model_has_blocks(m, i, DT_MXFP4));
+    assert_false(model_has_blocks(m, i, DT_Q8_0));
+    for (uint64_t r = 0, k; r < rows; r += k) {
+        k = rows - r < 7 ? rows - r : 7;
+        assert_int_equal(model_rows_blocks(m, i, r, k, blocks + r * bytes, NULL), 0);
+    }
+    assert_int_equal(quant_decode(DT_MXFP4, blocks, moved, rows, cols, NULL), 0);
+    for (uint64_t k = 0; k < rows * cols; k++) /* a GGUF has no negative zero */
+        assert_true(moved[k] == read[k]);
+    assert_int_equal(model_rows_blocks(m, i, rows, 1, blocks, NULL), -1);
+    xfree(read);
+    xfree(moved);
+    xfree(blocks);
+}
+
+static int bake_kept(const struct made *f, const char *base, bool keep, char path[300],
+                     struct err *e)
+{
+    struct model *m = hf_open(&f->h);
+    struct recipe_options o = RECIPE_OPTIONS_DEFAULT;
+    struct recipe r;
+    struct bake_result done = {0};
+    o.keep_blocks = keep;
+    recipe_init(&r, base);
+    hf_path(&f->h, "../kept.gguf", path);
+    struct bake_job job = {.model = m, .recipe = &r, .options = &o, .output = path, .threads = 2};
+    int rc = bake_gguf(&job, &done, e);
+    bake_result_release(&done);
+    recipe_release(&r);
+    model_close(m);
+    return rc;
+}
+
+static void expect_kept(const struct made *f, const char *base, bool keep, enum dtype type,
+                        uint32_t file_type)
+{
+    struct err e = {0};
+    struct model *m;
+    char path[300];
+    if (bake_kept(f, base, keep, path, &e) || model_open(&m, path, &e))
+        fail_msg("%s", e.message);
+    const struct model_desc *d = model_desc(m);
+    assert_int_equal(d->tensors[model_find(m, "blk.1.ffn_down.weight")].dtype, type);
+    assert_int_equal(d->tensors[model_find(m, "blk.0.attn_q.weight")].dtype, type);
+    struct gguf g;
+    uint64_t told = 0;
+    assert_int_equal(gguf_open(&g, path, GGUF_CHECK_MODEL, NULL), 0);
+    assert_true(gguf_get_u64(&g.kvs, "general.file_type", &told));
+    assert_int_equal(told, file_type);
+    gguf_close(&g);
+    if (keep) {
+        assert_string_equal(d->tensors[0].name, "blk.0.attn_q.weight"); /* kept ones come first */
+        float *rows = xcalloc(HIDDEN * FFN, sizeof *rows);
+        int i = model_find(m, "blk.1.ffn_down.weight");
+        assert_int_equal(model_rows(m, i, 0, HIDDEN, rows, NULL), 0);
+        for (uint64_t k = 0; k < HIDDEN * FFN; k++)
+            assert_true(rows[k] == mxfp4_want(k / FFN, k % FFN, FFN));
+        xfree(rows);
+    }
+    model_close(m);
+    assert_int_equal(remove(path), 0);
+}
+
+static void test_mxfp4_kept(void **state)
+{
+    (void)state;
+    struct made f;
+    struct err e = {0};
+    char path[300];
+    begin(&f, "\"quant_method\":\"mxfp4\"");
+    hf_find(&f.h, DOWN ".weight")->dropped = true;
+    hf_find(&f.h, QUERY ".weight")->dropped = true;
+    struct hf_tensor *scales = put_mxfp4(&f, DOWN ".weight", HIDDEN, FFN);
+    put_mxfp4(&f, QUERY ".weight", HIDDEN, HIDDEN);
+    hf_write_all(&f.h);
+    struct model *m = hf_open(&f.h);
+    expect_blocks(m, "blk.1.ffn_down.weight", HIDDEN, FFN);
+    expect_blocks(m, "blk.0.attn_q.weight", HIDDEN, HIDDEN); /* its rows permuted */
+    assert_false(model_has_blocks(m, model_find(m, "blk.1.attn_q.weight"), DT_MXFP4));
+    model_close(m);
+    expect_kept(&f, "BF16", true, DT_MXFP4, 38);
+    expect_kept(&f, "F32", true, DT_MXFP4, 38);
+    expect_kept(&f, "Q8_0", true, DT_MXFP4, 7);
+    expect_kept(&f, "BF16", false, DT_BF16, 32);
+    uint8_t *bad = room(&f, HIDDEN * FFN / 32);
+    bad[7] = 255;
+    scales->raw = bad;
+    hf_write_all(&f.h);
+    assert_int_equal(bake_kept(&f, "BF16", true, path, &e), -1);
+    assert_non_null(strstr(e.message, "NaN at row 2, column 32"));
+    assert_false(fs_exists(path));
+    end(&f);
+}
+
 /* ---- bitsandbytes ---- */
 
 static float table_of(uint32_t code)
@@ -636,9 +739,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gptq),         cmocka_unit_test(test_gptq_habits),
         cmocka_unit_test(test_gptq_refused), cmocka_unit_test(test_awq),
-        cmocka_unit_test(test_mxfp4),        cmocka_unit_test(test_bnb4),
-        cmocka_unit_test(test_bnb4_refused), cmocka_unit_test(test_bnb8),
-        cmocka_unit_test(test_config),       cmocka_unit_test(test_unannounced),
+        cmocka_unit_test(test_mxfp4),        cmocka_unit_test(test_mxfp4_kept),
+        cmocka_unit_test(test_bnb4),         cmocka_unit_test(test_bnb4_refused),
+        cmocka_unit_test(test_bnb8),         cmocka_unit_test(test_config),
+        cmocka_unit_test(test_unannounced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
