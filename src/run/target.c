@@ -162,7 +162,7 @@ int limits_init(struct limits *l, const struct settings *s, const struct subject
                          .speed_bytes = UINT64_MAX,
                          .context = t->context};
     l->smallest_bytes = m->fixed_bytes + allocate_smallest(&m->sizes);
-    if (!num_mul_u64(model_kv_bytes_per_token(m->desc), t->context, &l->kv_bytes))
+    if (!model_kv_bytes(m->desc, (struct cache_types){0}, t->context, &l->kv_bytes))
         return err_set(e, ERR_INPUT, "give a smaller --context",
                        "the KV cache at %u tokens of context overflows", t->context);
     if (limit_preset(l, s, m, e) != 0)
