@@ -110,6 +110,7 @@ static const struct arg_spec optimize_args[] = {
      .help = "stop searching after this time",
      .min = 0.01,
      .max = 100000},
+    ARG_LINES_CACHE,
     ARG_LINE_THREADS,
     ARG_LINE_GPU_LAYERS,
     {.name = "backend",
@@ -142,7 +143,8 @@ static const struct arg_spec optimize_args[] = {
 };
 
 static const struct arg_spec plan_args[] = {
-    ARG_LINES_WHAT, ARG_LINES_TARGETS, ARG_LINE_PRESET, ARG_LINE_THREADS, ARG_LINE_END,
+    ARG_LINES_WHAT,  ARG_LINES_TARGETS, ARG_LINE_PRESET,
+    ARG_LINES_CACHE, ARG_LINE_THREADS,  ARG_LINE_END,
 };
 
 static const struct arg_spec probe_args[] = {
@@ -262,6 +264,8 @@ static int config_fill(struct config *f, const struct cmd_context *c, const stru
     f->run.preset = cmd_text(a, "preset");
     f->run.threads = (int)cmd_integer(a, "threads");
     f->run.gpu_layers = cmd_gpu_layers(a);
+    f->run.cache = cmd_cache(a);
+    f->run.cache_fixed = cmd_given(a, "cache-type-k") || cmd_given(a, "cache-type-v");
     f->run.corpus = "self";
     targets_fill(&f->run.targets, a);
     return profile_fill(f, c, a, e);

@@ -77,7 +77,8 @@ int engine_load(struct engine *g, const struct engine_load *load, struct engine_
 /* Other types for the KV cache of the loaded model, from the next call on. The model stays as it
  * is. Refused, with the old types still in force, when the model cannot have them. */
 int engine_cache(struct engine *g, struct cache_types cache, struct err *e);
-/* What a context of n_ctx tokens would take beside the weights, by libllama's own accounting. */
+/* What a context of n_ctx tokens, for one sequence, takes beside the weights, by libllama's own
+ * accounting: it is made for a moment. */
 struct engine_memory {
     uint64_t kv_bytes, compute_bytes;
     uint32_t n_ctx;

@@ -356,6 +356,16 @@ static uint32_t clamp_u32(uint64_t n, uint32_t low, uint32_t high)
     return n < low ? low : n > high ? high : (uint32_t)n;
 }
 
+static struct context_shape users_shape(const struct worker *w, uint32_t n_ctx, uint32_t n_seq)
+{
+    return (struct context_shape){.n_ctx = n_ctx,
+                                  .n_seq = n_seq,
+                                  .n_batch = BATCH_TOKENS_MAX,
+                                  .n_ubatch = UBATCH_TOKENS,
+                                  .n_outputs = n_seq,
+                                  .threads = w->threads};
+}
+
 /* A context as users run it, or as windows are scored. */
 static struct context_shape choose_shape(const struct worker *w, const struct load *l)
 {
@@ -363,13 +373,7 @@ static struct context_shape choose_shape(const struct worker *w, const struct lo
     uint32_t n_ctx = l->n_ctx > 0 ? (uint32_t)l->n_ctx : clamp_u32(trained, 1, CONTEXT_DEFAULT_MAX);
     if (l->full_outputs)
         return worker_windows_shape(w, n_ctx, n_ctx / 2, (uint32_t)l->n_seq);
-    uint32_t n_seq = l->n_seq > 0 ? (uint32_t)l->n_seq : 1;
-    return (struct context_shape){.n_ctx = n_ctx,
-                                  .n_seq = n_seq,
-                                  .n_batch = BATCH_TOKENS_MAX,
-                                  .n_ubatch = UBATCH_TOKENS,
-                                  .n_outputs = n_seq,
-                                  .threads = w->threads};
+    return users_shape(w, n_ctx, l->n_seq > 0 ? (uint32_t)l->n_seq : 1);
 }
 
 /* The embedding of a model whose head is tied to it, when libllama keeps it twice: as it lies in
@@ -482,13 +486,11 @@ int worker_cache(struct worker *w, const json_t *request, json_t *answer, struct
 
 int worker_memory(struct worker *w, const json_t *request, json_t *answer, struct err *e)
 {
-    struct context_shape shape = w->shape_loaded;
     uint64_t n_ctx;
     if (worker_need_model(w, e) || worker_number(request, "n_ctx", CONTEXT_MAX, &n_ctx, e))
         return -1;
-    shape.n_ctx = (uint32_t)n_ctx;
-    shape.n_seq = 1;
-    lanes_free(w); /* also what says the sizes is only written when a context is made */
+    struct context_shape shape = users_shape(w, (uint32_t)n_ctx, 1);
+    lanes_free(w); /* the sizes are said when a context is made */
     int rc = worker_context(w, &shape, e);
     json_object_set_new(answer, "kv_bytes", json_integer((json_int_t)mib_bytes(w->ledger.kv_mib)));
     json_object_set_new(answer, "compute_bytes",

@@ -60,7 +60,11 @@ static struct model_desc *mock_desc_new(void)
                                   .n_ff = 5632,
                                   .n_vocab = 32000,
                                   .n_ctx_train = 2048,
-                                  .head_dim = 64};
+                                  .head_dim = 64,
+                                  .cache = {.k = MOCK_LAYERS * 4 * 64,
+                                            .v = MOCK_LAYERS * 4 * 64,
+                                            .head_k = 64,
+                                            .head_v = 64}};
     m->desc.tensors = m->tensors;
     mock_tensor(m, "token_embd.weight", 2048, 32000);
     for (int layer = 0; layer < MOCK_LAYERS; layer++)
