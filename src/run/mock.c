@@ -199,7 +199,8 @@ static int mock_longest(struct run *r, const struct trial *t, const char *path, 
     (void)e;
     *context = 0;
     if (memory_max > taken && per > 0)
-        *context = (memory_max - taken) / per < most ? (uint32_t)((memory_max - taken) / per) : most;
+        *context =
+            (memory_max - taken) / per < most ? (uint32_t)((memory_max - taken) / per) : most;
     return 0;
 }
 

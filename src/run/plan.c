@@ -40,8 +40,7 @@ static json_t *stock_row_new(const struct run *r, const struct search_stock *m)
     json_object_set_new(o, "bpw",
                         json_real_new((double)m->bytes * 8 / (double)r->subject.desc->parameters));
     const struct cache_choice *cache = cache_beside(r, m->bytes);
-    json_object_set_new(o, "memory_bytes",
-                        json_integer((json_int_t)(m->bytes + cache->kv_bytes)));
+    json_object_set_new(o, "memory_bytes", json_integer((json_int_t)(m->bytes + cache->kv_bytes)));
     if (!cache_is_default(cache->types))
         json_object_set_new(o, "cache", cache_json_new(cache->types));
     json_object_set_new(o, "tps_predicted", rate_new(speed_tps(&r->speed, &r->subject, m->types)));

@@ -518,7 +518,8 @@ static int cache_step(struct run *r, struct real *w, struct err *e)
         rc = engine_cache(w->engine, c->types, e);
         if (rc == 0)
             rc = measure_cache(r, w, c, e);
-        if (rc == 0 && fits_beside(r, w, c) && engine_memory(w->engine, l->context, &memory, &inner) == 0)
+        if (rc == 0 && fits_beside(r, w, c) &&
+            engine_memory(w->engine, l->context, &memory, &inner) == 0)
             c->compute_bytes = memory.compute_bytes;
     }
     return rc != 0 ? err_context(e, "measuring types of the KV cache") : 0;

@@ -161,12 +161,13 @@ static json_t *paired_json_new(const struct run *r, const struct outcome *o)
         return json_null();
     const struct finalist *best = &r->finals.items[o->best], *stock = &r->finals.items[o->stock];
     const struct trial *rival = &r->trials.items[stock->trial];
+    char kv[CACHE_TEXT_MAX];
     json_t *out = json_object(), *interval = json_array();
     json_array_append_new(interval, json_real_new(o->paired.low));
     json_array_append_new(interval, json_real_new(o->paired.high));
-    json_object_set_new(out, "against",
-                        json_string(rival->stock_name ? rival->stock_name : ""));
-    json_object_set_new(out, "against_cache", cache_json_new(rival->recipe.cache));
+    json_object_set_new(out, "against", json_string(rival->stock_name ? rival->stock_name : ""));
+    if (!cache_is_default(rival->recipe.cache))
+        json_object_set_new(out, "against_kv", json_string(cache_text(rival->recipe.cache, kv)));
     set_bytes(out, "against_bytes", rival->bytes);
     json_object_set_new(out, "kld_difference", json_real_new(o->paired.mean));
     json_object_set_new(out, "kld_difference_ci95", interval);

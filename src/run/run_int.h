@@ -172,11 +172,10 @@ json_t *limits_json_new(const struct limits *l);
 
 struct run;
 struct outcome;
-json_t *cache_json_new(struct cache_types t); /* {"k","v"}; new reference */
+json_t *cache_json_new(struct cache_types t);                   /* {"k","v"}; new reference */
 bool cache_from_json(struct cache_types *t, const json_t *doc); /* false: not such an object */
 /* The choices that settings and model leave; l->context must be set. */
-int caches_init(struct limits *l, const struct settings *s, const struct subject *m,
-                struct err *e);
+int caches_init(struct limits *l, const struct settings *s, const struct subject *m, struct err *e);
 /* Those of the space: what is measured and leaves room for a file. */
 void caches_space(const struct run *r, struct search_space *s);
 /* KL of a choice from the store, under the prefix of its sensitivities. */
@@ -367,7 +366,7 @@ struct outcome {
     char sha256[65];
     uint64_t bytes;
     uint32_t longest_context, context_most; /* that fits the memory target; of those looked at */
-    char *text; /* what the delivered file wrote, xfree */
+    char *text;                             /* what the delivered file wrote, xfree */
 };
 int final_run(struct run *r, struct outcome *o, struct err *e);
 void outcome_release(struct outcome *o);

@@ -143,7 +143,8 @@ int sense_frontier(const struct run *r, json_t **rows, struct err *e)
     uint64_t last = 0;
     for (int i = 0; i < STEPS; i++) {
         if (found[i].types && found[i].bytes > last) {
-            json_array_append_new(*rows, sense_choice_json_new(r, found[i].types, &r->limits.caches[0]));
+            json_array_append_new(*rows,
+                                  sense_choice_json_new(r, found[i].types, &r->limits.caches[0]));
             last = found[i].bytes;
         }
         xfree(found[i].types);

@@ -74,21 +74,22 @@ static uint64_t least_read(const struct subject *m)
 
 /* ---- limits ---- */
 
-static uint64_t compute_guess(const struct model_desc *d)
+/* Activations of a batch, its mask over the context (in f32 and f16), one row of logits. */
+static uint64_t compute_guess(const struct model_desc *d, uint32_t context)
 {
-    uint64_t per_token = (uint64_t)d->n_vocab + 4ull * d->n_embd + 2ull * d->n_ff;
-    return COMPUTE_BATCH * per_token * sizeof(float);
+    uint64_t per_token = (2ull * d->n_embd + 2ull * d->n_ff) * sizeof(float) + 6ull * context;
+    return COMPUTE_BATCH * per_token + d->n_vocab * sizeof(float);
 }
 
-static void limit_cache(struct cache_choice *c, uint64_t memory_max, const struct subject *m)
+static void limit_cache(struct cache_choice *c, const struct targets *t, const struct subject *m)
 {
-    uint64_t compute = c->compute_bytes > 0 ? c->compute_bytes : compute_guess(m->desc);
+    uint64_t compute = c->compute_bytes > 0 ? c->compute_bytes : compute_guess(m->desc, t->context);
     uint64_t taken = c->kv_bytes + compute;
     c->memory_bytes = UINT64_MAX;
     c->fits = true;
-    if (memory_max == 0)
+    if (t->memory_max == 0)
         return;
-    c->memory_bytes = memory_max > taken ? memory_max - taken : 0;
+    c->memory_bytes = t->memory_max > taken ? t->memory_max - taken : 0;
     c->fits = c->memory_bytes >= allocate_smallest(&m->sizes);
     /* libllama counts tensors, not the header; the file may be larger by that. */
     uint64_t least = m->fixed_bytes + allocate_smallest(&m->sizes);
@@ -100,7 +101,7 @@ static void limit_memory(struct limits *l, const struct settings *s, const struc
 {
     l->memory_bytes = 0;
     for (int i = 0; i < l->n_caches; i++) {
-        limit_cache(&l->caches[i], s->targets.memory_max, m);
+        limit_cache(&l->caches[i], &s->targets, m);
         if (l->caches[i].memory_bytes > l->memory_bytes)
             l->memory_bytes = l->caches[i].memory_bytes;
     }

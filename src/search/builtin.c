@@ -431,24 +431,23 @@ static int next_of_search(const struct search_space *space, const struct trials 
     return rc;
 }
 
-/* Stock mixes are tried with the cache that everybody has, and with the one that is chosen here:
- * then what a candidate gains over them is not its cache's merit alone. */
+/* Stock mixes run with the cache that is chosen, so that what a candidate gains over them is not
+ * the merit of its cache; one, the largest that fits, also with the cache that everybody has. */
 static int builtin_next(void *ud, const struct search_space *space, const struct trials *history,
                         struct proposal *p, struct err *e)
 {
-    struct search_space first = search_with_cache(space, 0);
     double kld[SEARCH_CACHES_MAX];
     (void)ud;
-    int rc = stocks_next(&first, history, p, e);
-    if (rc != 1 || !space->table)
-        return rc;
-    int best = search_best_cache(space, history, kld, e);
+    int rc = 1, best = space->table ? search_best_cache(space, history, kld, e) : 0;
     if (best < 0)
         return -1;
-    struct search_space chosen = search_with_cache(space, best);
+    struct search_space first = search_with_cache(space, 0),
+                        chosen = search_with_cache(space, best);
     if (best > 0)
-        rc = stocks_next(&chosen, history, p, e);
-    return rc != 1 ? rc : next_of_search(&chosen, history, p, e);
+        rc = stocks_next(&first, history, 1, p, e);
+    if (rc == 1)
+        rc = stocks_next(&chosen, history, SIZE_MAX, p, e);
+    return rc == 1 && space->table ? next_of_search(&chosen, history, p, e) : rc;
 }
 
 static void builtin_close(void *ud)

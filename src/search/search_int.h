@@ -19,9 +19,10 @@ bool history_has_stock(const struct search_space *s, const struct trials *h, con
 const char *cache_remark(struct cache_types t, char text[static CACHE_TEXT_MAX + 16]);
 int history_search_count(const struct trials *h);
 
-/* The stock mixes worth measuring next. 0 = proposal, 1 = none left, -1 = error. */
-int stocks_next(const struct search_space *s, const struct trials *h, struct proposal *p,
-                struct err *e);
+/* The stock mixes worth measuring next, of the first `most`. 0 = proposal, 1 = none left, -1 =
+ * error. */
+int stocks_next(const struct search_space *s, const struct trials *h, size_t most,
+                struct proposal *p, struct err *e);
 /* The best single move around `from` under the table; false when none promises anything. */
 bool moves_best(const struct search_space *s, const struct probe_table *t, const struct trials *h,
                 const enum dtype *from, enum dtype *types);

@@ -263,8 +263,8 @@ static void propose(struct proposal *p, const struct search_space *s, const stru
              num_format_size(m->bytes, size), cache_remark(s->cache, remark));
 }
 
-int stocks_next(const struct search_space *s, const struct trials *h, struct proposal *p,
-                struct err *e)
+int stocks_next(const struct search_space *s, const struct trials *h, size_t most,
+                struct proposal *p, struct err *e)
 {
     struct search_stock *list = NULL;
     size_t n = 0, pick;
@@ -280,7 +280,7 @@ int stocks_next(const struct search_space *s, const struct trials *h, struct pro
     else
         for (pick = 0; pick < n && history_has_stock(s, h, list[pick].name);)
             pick++;
-    bool found = pick < n;
+    bool found = pick < n && pick < most;
     if (found) {
         propose(p, s, &list[pick]);
         list[pick].types = NULL;

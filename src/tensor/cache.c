@@ -1,7 +1,7 @@
 /* Names of KV cache types and how other programs are told of them. Owns nothing.
  *
- * Ollama knows f16, q8_0 and q4_0, one for keys and values, and only with flash attention (its FAQ);
- * llama.cpp needs flash attention for quantized values. */
+ * Ollama knows f16, q8_0 and q4_0, one for keys and values, and only with flash attention (its
+ * FAQ); llama.cpp needs flash attention for quantized values. */
 #include "tensor/cache.h"
 
 #include <stdio.h>
