@@ -265,7 +265,8 @@ static void say_cache(struct paper *p, const json_t *r)
     double longest = view_real(cache, "longest_context", 0);
     if (!view_str(cache, "flags", "")[0] && !(longest > 0))
         return;
-    paper_end(p);
+    if (json_is_object(json_object_get(r, "paired")))
+        paper_end(p);
     view_line(p, "KV cache of %s, %s per token of context", cache_types(cache, types),
               view_format_at(cache, "bytes_per_token", VIEW_SIZE, per));
     if (longest > 0)

@@ -156,6 +156,7 @@ static int add_predictions(struct run *r, json_t *doc, struct err *e)
         json_decref(optimum);
         return -1;
     }
+    json_object_set_new(doc, "limits", limits_json_new(&r->limits)); /* KL of caches is known now */
     json_object_set_new(doc, "optimum", optimum ? optimum : json_null());
     json_object_set_new(doc, "frontier", frontier);
     return 0;
