@@ -1,7 +1,8 @@
 # The KV cache's type: chosen where memory is short, fixed on request, no part of the file.
 sintra plan --target-memory 20MiB --context 2048 -t 1 | sed -n 3,7p
 sintra plan --target-memory 20MiB --context 2048 --cache-type-k q8_0 --cache-type-v q4_0 | sed -n 3,5p
-sintra optimize -q -t 2 --target-memory 20MiB --context 2048 --effort fast --max-iters 1 --tokens 512 --out a >a.txt
+cat "$SINTRA_ROOT"/docs/*.md >text.txt
+sintra optimize -q -t 2 --corpus text.txt --target-memory 20MiB --context 2048 --effort fast --max-iters 1 --tokens 512 --out a >a.txt
 echo "exit $?"
 sed -n 2p a.txt
 grep -E '^(KV cache|run) ' a.txt
