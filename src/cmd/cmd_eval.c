@@ -181,7 +181,7 @@ const struct cmd cmd_eval = {
         "types alone cost.",
     .example = "sintra eval tiny-q4.gguf --reference ./TinyLlama-1.1B --corpus wiki.txt\n"
                "sintra eval tiny-q4.gguf --corpus wiki.txt --context 1024\n"
-               "sintra eval tiny-q4.gguf -r tiny-q4.gguf --cache-type-k q8_0 --cache-type-v q8_0",
+               "sintra eval q4.gguf -r q4.gguf --cache-type-k q8_0 --cache-type-v q8_0",
     .args = eval_args,
     .run = eval_run,
 };

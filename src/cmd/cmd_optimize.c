@@ -535,6 +535,12 @@ const struct cmd cmd_optimize = {
         "knee is the file: the size from which on further bytes buy less agreement than they do "
         "on average."
         "\n\n"
+        "--target-memory counts weights, buffers and the KV cache at --context, so the type of the "
+        "cache is one more choice: f16, q8_0, q5_0 (without a GPU) or q4_0, where it leaves more "
+        "for the weights than it costs. The result says with which options the file is to be run, "
+        "and how far the context may grow. --cache-type-k and --cache-type-v fix the types; every "
+        "candidate is then measured with them."
+        "\n\n"
         "--effort: fast rounds to the nearest and tries two candidates. normal rounds with error "
         "feedback among 256 neighbouring columns and tries up to eight; max among all columns of a "
         "row, which takes disk space of four bytes times columns squared for every matrix input, "
@@ -554,6 +560,7 @@ const struct cmd cmd_optimize = {
                "sintra optimize --model ./TinyLlama-1.1B --target-size 600MB --out tiny\n"
                "sintra optimize --profile raspberry-pi-5-8gb --target-tps 10\n"
                "sintra optimize --target-accuracy 0.95 --corpus notes.txt\n"
+               "sintra optimize --model ./TinyLlama-1.1B --target-memory 1GiB --context 32768\n"
                "sintra optimize --model ./A --model ./B --target-size 2GiB --corpus text.txt\n"
                "sintra optimize --resume",
     .args = optimize_args,
