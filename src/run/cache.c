@@ -75,7 +75,7 @@ void caches_space(const struct run *r, struct search_space *s)
         for (int i = pass == 0 ? 0 : l->n_caches - 1; i < l->n_caches; i++) {
             const struct cache_choice *c = &l->caches[i];
             /* Where nothing fits, the smallest cache misses the target by the least. */
-            if (pass == 0 && (!c->fits || isnan(c->kld)))
+            if (pass == 0 && (!c->fits || !c->useful || isnan(c->kld)))
                 continue;
             uint64_t limit = c->memory_bytes < l->size_bytes ? c->memory_bytes : l->size_bytes;
             s->caches[s->n_caches++] =
@@ -184,7 +184,8 @@ json_t *caches_json_new(const struct run *r, const struct outcome *o)
     }
     predict(r, predicted);
     for (int i = 0; i < l->n_caches; i++)
-        json_array_append_new(list, choice_new(l, &l->caches[i], predicted[i]));
+        if (l->caches[i].useful)
+            json_array_append_new(list, choice_new(l, &l->caches[i], predicted[i]));
     json_object_set_new(doc, "choices", list);
     return doc;
 }

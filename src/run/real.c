@@ -515,6 +515,10 @@ static int cache_step(struct run *r, struct real *w, struct err *e)
     int rc = 0;
     for (int i = 0; rc == 0 && i < l->n_caches; i++) {
         struct cache_choice *c = &l->caches[i];
+        if (i == 1) /* now that the buffers beside the first are known */
+            limits_learn(l, &r->set, &r->subject, &r->speed, &r->trials);
+        if (!c->useful)
+            continue;
         rc = engine_cache(w->engine, c->types, e);
         if (rc == 0)
             rc = measure_cache(r, w, c, e);

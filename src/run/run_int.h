@@ -135,6 +135,7 @@ struct cache_choice {
     uint64_t compute_bytes; /* measured beside it, or 0 before that */
     uint64_t memory_bytes;  /* what it leaves for the file; UINT64_MAX = no limit */
     bool fits;              /* the smallest file, beside it */
+    bool useful;            /* a larger cache would leave less for the file */
     double kld;             /* of the types alone, on the search windows; NaN = not measured */
 };
 

@@ -81,15 +81,25 @@ static uint64_t compute_guess(const struct model_desc *d, uint32_t context)
     return COMPUTE_BATCH * per_token + d->n_vocab * sizeof(float);
 }
 
-static void limit_cache(struct cache_choice *c, const struct targets *t, const struct subject *m)
+/* Buffers hardly depend on the types of the cache: one that was measured tells of the others. */
+static uint64_t compute_of(const struct limits *l, const struct cache_choice *c,
+                           const struct subject *m)
 {
-    uint64_t compute = c->compute_bytes > 0 ? c->compute_bytes : compute_guess(m->desc, t->context);
-    uint64_t taken = c->kv_bytes + compute;
+    uint64_t bytes = c->compute_bytes;
+    for (int i = 0; bytes == 0 && i < l->n_caches; i++)
+        bytes = l->caches[i].compute_bytes;
+    return bytes > 0 ? bytes : compute_guess(m->desc, l->context);
+}
+
+static void limit_cache(const struct limits *l, struct cache_choice *c, uint64_t memory_max,
+                        const struct subject *m)
+{
+    uint64_t taken = c->kv_bytes + compute_of(l, c, m);
     c->memory_bytes = UINT64_MAX;
     c->fits = true;
-    if (t->memory_max == 0)
+    if (memory_max == 0)
         return;
-    c->memory_bytes = t->memory_max > taken ? t->memory_max - taken : 0;
+    c->memory_bytes = memory_max > taken ? memory_max - taken : 0;
     c->fits = c->memory_bytes >= allocate_smallest(&m->sizes);
     /* libllama counts tensors, not the header; the file may be larger by that. */
     uint64_t least = m->fixed_bytes + allocate_smallest(&m->sizes);
@@ -99,11 +109,14 @@ static void limit_cache(struct cache_choice *c, const struct targets *t, const s
 
 static void limit_memory(struct limits *l, const struct settings *s, const struct subject *m)
 {
+    uint64_t most = min_u64(l->size_bytes, m->fixed_bytes + allocate_largest(&m->sizes));
     l->memory_bytes = 0;
     for (int i = 0; i < l->n_caches; i++) {
-        limit_cache(&l->caches[i], &s->targets, m);
-        if (l->caches[i].memory_bytes > l->memory_bytes)
-            l->memory_bytes = l->caches[i].memory_bytes;
+        struct cache_choice *c = &l->caches[i];
+        limit_cache(l, c, s->targets.memory_max, m);
+        c->useful = i == 0 || min_u64(c->memory_bytes, most) > min_u64(l->memory_bytes, most);
+        if (c->memory_bytes > l->memory_bytes)
+            l->memory_bytes = c->memory_bytes;
     }
     l->bytes_max = min_u64(l->size_bytes, l->memory_bytes);
 }
@@ -352,6 +365,8 @@ static json_t *caches_limits_new(const struct limits *l)
     json_t *list = json_array();
     for (int i = 0; i < l->n_caches; i++) {
         const struct cache_choice *c = &l->caches[i];
+        if (!c->useful)
+            continue;
         json_t *o = cache_json_new(c->types);
         set_limit(o, "kv_bytes", c->kv_bytes);
         if (c->fits)
@@ -373,8 +388,10 @@ json_t *limits_json_new(const struct limits *l)
         json_object_set_new(o, "ms_per_token_max", json_real_new(l->ms_max));
     set_limit(o, "smallest_bytes", l->smallest_bytes);
     set_limit(o, "kv_bytes", l->caches[0].kv_bytes);
-    if (l->n_caches > 1 || !cache_is_default(l->caches[0].types))
-        json_object_set_new(o, "caches", caches_limits_new(l));
+    json_t *caches = caches_limits_new(l);
+    if (json_array_size(caches) > 1 || !cache_is_default(l->caches[0].types))
+        json_object_set(o, "caches", caches);
+    json_decref(caches);
     json_object_set_new(o, "context", json_integer((json_int_t)l->context));
     if (l->bandwidth_gbs > 0)
         json_object_set_new(o, "bandwidth_gbs", json_real_new(l->bandwidth_gbs));
