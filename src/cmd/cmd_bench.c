@@ -50,6 +50,7 @@ static const struct arg_spec bench_args[] = {
      .fallback = "120",
      .min = 1,
      .max = 86400},
+    ARG_LINES_CACHE,
     ARG_LINE_THREADS,
     ARG_LINE_GPU_LAYERS,
     ARG_LINE_END,
@@ -67,12 +68,14 @@ static void choose_lengths(const struct cmd_args *a, uint32_t context, int *prom
         *prompt = room / 2 < PROMPT_DEFAULT ? room / 2 : PROMPT_DEFAULT;
 }
 
-static uint32_t trained_context(const char *path, struct err *e, int *rc)
+static uint32_t trained_context(const char *path, struct cache_types cache, struct err *e, int *rc)
 {
     struct model *m = NULL;
     *rc = model_open(&m, path, e);
     if (*rc == 0)
         *rc = model_check_generates(m, e);
+    if (*rc == 0)
+        *rc = model_check_cache(model_desc(m), cache, e);
     uint32_t context = *rc == 0 ? model_desc(m)->n_ctx_train : 0;
     model_close(m);
     return context;
@@ -121,12 +124,13 @@ static int bench_run(struct cmd_context *c, const struct cmd_args *a, json_t **r
     struct engine_speed speed;
     struct proc_memory memory = {0};
     int prompt, generate, rc;
-    uint32_t context = trained_context(path, e, &rc);
+    uint32_t context = trained_context(path, cmd_cache(a), e, &rc);
     if (rc)
         return -1;
     choose_lengths(a, context, &prompt, &generate);
     struct measure_options o = {.threads = (int)cmd_integer(a, "threads"),
                                 .gpu_layers = cmd_gpu_layers(a),
+                                .cache = cmd_cache(a),
                                 .progress = c->progress};
     progress_report(c->progress, "load", 0, 0, NULL);
     rc = measure_open(&g, &info, path, ENGINE_FILE, (uint32_t)(prompt + generate), 1, false, &o, e);
@@ -138,6 +142,7 @@ static int bench_run(struct cmd_context *c, const struct cmd_args *a, json_t **r
     if (rc == 0) {
         proc_memory(engine_pid(g), &memory);
         *result = bench_json_new(path, &info, &speed, memory.rss_peak);
+        json_object_set_new(*result, "cache", cmd_cache_json_new(cmd_cache(a)));
     }
     engine_stop(g);
     return rc;

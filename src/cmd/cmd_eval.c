@@ -32,6 +32,7 @@ static const struct arg_spec eval_args[] = {
     ARG_LINE_CONTEXT("tokens per window (default: 512 or less)"),
     ARG_LINE_TOKENS("scored tokens (default: 16384; of a file: all)"),
     ARG_LINE_SEED,
+    ARG_LINES_CACHE,
     ARG_LINE_THREADS,
     ARG_LINE_GPU_LAYERS,
     ARG_LINE_END,
@@ -122,6 +123,7 @@ static json_t *eval_json_new(const struct evaluation *v, const struct cmd_args *
     json_object_set_new(o, "corpus", json_string(v->text.source));
     json_object_set_new(o, "windows", cmd_bytes_json_new(v->windows.n_windows));
     json_object_set_new(o, "context", json_integer(v->windows.n_ctx));
+    json_object_set_new(o, "cache", cmd_cache_json_new(cmd_cache(a)));
     json_object_set_new(o, "score", score_json_new(&v->score));
     json_object_set_new(o, "seconds", json_real_new(seconds));
     return o;
@@ -134,10 +136,13 @@ static int evaluate(struct evaluation *v, struct cmd_context *c, const struct cm
     struct engine_info info;
     struct measure_options o = {.threads = (int)cmd_integer(a, "threads"),
                                 .gpu_layers = cmd_gpu_layers(a),
+                                .cache = cmd_cache(a),
                                 .progress = c->progress};
+    struct measure_options plain = o; /* the original keeps libllama's default */
+    plain.cache = (struct cache_types){0};
     if (cmd_corpus_check(a, e) ||
         cmd_original_open(c, reference ? reference : file, o.threads, &v->original, e) ||
-        open_text(v, c, a, &o, &info, e))
+        open_text(v, c, a, reference ? &plain : &o, &info, e))
         return -1;
     if (!reference)
         return measure_quality_loaded(&v->score, v->engine, &v->windows, NULL, c->progress, e);
@@ -151,6 +156,8 @@ static int eval_run(struct cmd_context *c, const struct cmd_args *a, json_t **re
     struct model *m = NULL;
     int rc = -1;
     if (model_open(&m, cmd_text(a, "FILE"), e) == 0)
+        rc = model_check_cache(model_desc(m), cmd_cache(a), e);
+    if (rc == 0)
         rc = evaluate(&v, c, a, e);
     model_close(m);
     if (rc == 0)
@@ -167,9 +174,14 @@ const struct cmd cmd_eval = {
         "KL divergence is the mean over positions of KL(original || file) from full-vocabulary "
         "probabilities, in nats; top-1 is the share of positions where both put the same token "
         "first; perplexity is that of llama-perplexity: windows of --context tokens, the second "
-        "half of each scored. Intervals are 95 %, clustered by window.",
+        "half of each scored. Intervals are 95 %, clustered by window."
+        "\n\n"
+        "--cache-type-k and --cache-type-v choose the types of the KV cache that the file runs "
+        "with, as in llama.cpp; the original keeps f16. A file against itself shows what the "
+        "types alone cost.",
     .example = "sintra eval tiny-q4.gguf --reference ./TinyLlama-1.1B --corpus wiki.txt\n"
-               "sintra eval tiny-q4.gguf --corpus wiki.txt --context 1024",
+               "sintra eval tiny-q4.gguf --corpus wiki.txt --context 1024\n"
+               "sintra eval q4.gguf -r q4.gguf --cache-type-k q8_0 --cache-type-v q8_0",
     .args = eval_args,
     .run = eval_run,
 };

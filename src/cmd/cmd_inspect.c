@@ -297,7 +297,8 @@ static int inspect_model(const struct cmd_args *a, const struct model *m,
 {
     const struct model_desc *d = model_desc(m);
     json_t *stock, *places = json_array();
-    uint64_t context = context_asked(a, d), kv_bytes = model_kv_bytes_per_token(d) * context;
+    uint64_t context = context_asked(a, d), kv_bytes = 0;
+    model_kv_bytes(d, (struct cache_types){0}, context, &kv_bytes);
     if (stock_json_make(m, kv_bytes, all, &stock, e)) {
         json_decref(places);
         return -1;

@@ -61,6 +61,20 @@ extern const struct cmd cmd_optimize, cmd_plan, cmd_probe, cmd_inspect, cmd_dete
         .max = 9007199254740992.0                                                                  \
     }
 
+#define ARG_LINES_CACHE                                                                            \
+    {.name = "cache-type-k",                                                                       \
+     .type = ARG_TEXT,                                                                             \
+     .value = "TYPE",                                                                              \
+     .help = "keys of the KV cache (default: f16)",                                                \
+     .choices = CACHE_NAMES},                                                                      \
+    {                                                                                              \
+        .name = "cache-type-v", .type = ARG_TEXT, .value = "TYPE",                                 \
+        .help = "values of the KV cache (default: f16)", .choices = CACHE_NAMES                    \
+    }
+/* What --cache-type-k and -v say; f16 where they say nothing. */
+struct cache_types cmd_cache(const struct cmd_args *a);
+json_t *cmd_cache_json_new(struct cache_types t); /* {"k","v"}; new reference */
+
 /* The home directory, made when missing. */
 int cmd_home(const struct cmd_context *c, struct err *e);
 /* HOME/<name>; xfree. */

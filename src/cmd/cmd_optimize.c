@@ -110,6 +110,7 @@ static const struct arg_spec optimize_args[] = {
      .help = "stop searching after this time",
      .min = 0.01,
      .max = 100000},
+    ARG_LINES_CACHE,
     ARG_LINE_THREADS,
     ARG_LINE_GPU_LAYERS,
     {.name = "backend",
@@ -142,7 +143,8 @@ static const struct arg_spec optimize_args[] = {
 };
 
 static const struct arg_spec plan_args[] = {
-    ARG_LINES_WHAT, ARG_LINES_TARGETS, ARG_LINE_PRESET, ARG_LINE_THREADS, ARG_LINE_END,
+    ARG_LINES_WHAT,  ARG_LINES_TARGETS, ARG_LINE_PRESET,
+    ARG_LINES_CACHE, ARG_LINE_THREADS,  ARG_LINE_END,
 };
 
 static const struct arg_spec probe_args[] = {
@@ -262,6 +264,8 @@ static int config_fill(struct config *f, const struct cmd_context *c, const stru
     f->run.preset = cmd_text(a, "preset");
     f->run.threads = (int)cmd_integer(a, "threads");
     f->run.gpu_layers = cmd_gpu_layers(a);
+    f->run.cache = cmd_cache(a);
+    f->run.cache_fixed = cmd_given(a, "cache-type-k") || cmd_given(a, "cache-type-v");
     f->run.corpus = "self";
     targets_fill(&f->run.targets, a);
     return profile_fill(f, c, a, e);
@@ -531,6 +535,12 @@ const struct cmd cmd_optimize = {
         "knee is the file: the size from which on further bytes buy less agreement than they do "
         "on average."
         "\n\n"
+        "--target-memory counts weights, buffers and the KV cache at --context, so the type of the "
+        "cache is one more choice: f16, q8_0, q5_0 (without a GPU) or q4_0, where it leaves more "
+        "for the weights than it costs. The result says with which options the file is to be run, "
+        "and how far the context may grow. --cache-type-k and --cache-type-v fix the types; every "
+        "candidate is then measured with them."
+        "\n\n"
         "--effort: fast rounds to the nearest and tries two candidates. normal rounds with error "
         "feedback among 256 neighbouring columns and tries up to eight; max among all columns of a "
         "row, which takes disk space of four bytes times columns squared for every matrix input, "
@@ -550,6 +560,7 @@ const struct cmd cmd_optimize = {
                "sintra optimize --model ./TinyLlama-1.1B --target-size 600MB --out tiny\n"
                "sintra optimize --profile raspberry-pi-5-8gb --target-tps 10\n"
                "sintra optimize --target-accuracy 0.95 --corpus notes.txt\n"
+               "sintra optimize --model ./TinyLlama-1.1B --target-memory 1GiB --context 32768\n"
                "sintra optimize --model ./A --model ./B --target-size 2GiB --corpus text.txt\n"
                "sintra optimize --resume",
     .args = optimize_args,

@@ -59,6 +59,20 @@ static void add_card(json_t *o, const struct gguf_kvs *k)
     json_decref(bases);
 }
 
+/* KV bytes per token: of the default, and of the smaller types that the model can have. */
+static void add_cache(json_t *o, const struct model_desc *d)
+{
+    static const struct {
+        const char *key;
+        struct cache_types types;
+    } rows[] = {{"kv_bytes_per_token", {CACHE_F16, CACHE_F16}},
+                {"kv_bytes_per_token_q8_0", {CACHE_Q8_0, CACHE_Q8_0}},
+                {"kv_bytes_per_token_q4_0", {CACHE_Q4_0, CACHE_Q4_0}}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (model_check_cache(d, rows[i].types, NULL) == 0)
+            set_count(o, rows[i].key, model_kv_bytes_per_token(d, rows[i].types));
+}
+
 json_t *cmd_model_json_new(const struct model *m)
 {
     const struct model_desc *d = model_desc(m);
@@ -82,7 +96,7 @@ json_t *cmd_model_json_new(const struct model *m)
     set_count(o, "experts", d->n_expert);
     set_count(o, "vocabulary", d->n_vocab);
     set_count(o, "context", d->n_ctx_train);
-    set_count(o, "kv_bytes_per_token", model_kv_bytes_per_token(d));
+    add_cache(o, d);
     json_object_set_new(o, "tied", json_boolean(d->tied));
     add_card(o, model_kvs(m));
     return o;

@@ -21,6 +21,22 @@ int cmd_gpu_layers(const struct cmd_args *a)
     return cmd_given(a, "gpu-layers") ? (int)cmd_integer(a, "gpu-layers") : -1;
 }
 
+struct cache_types cmd_cache(const struct cmd_args *a)
+{
+    struct cache_types t = {CACHE_F16, CACHE_F16};
+    const char *k = cmd_text(a, "cache-type-k"), *v = cmd_text(a, "cache-type-v");
+    if (k)
+        cache_type_find(k, &t.k);
+    if (v)
+        cache_type_find(v, &t.v);
+    return t;
+}
+
+json_t *cmd_cache_json_new(struct cache_types t)
+{
+    return json_pack("{s:s, s:s}", "k", cache_type_name(t.k), "v", cache_type_name(t.v));
+}
+
 /* The type that loses nothing: BF16 where every source weight is BF16, else F32. */
 static const char *lossless_type(const struct model_desc *d)
 {

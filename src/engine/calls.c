@@ -88,11 +88,13 @@ int engine_load(struct engine *g, const struct engine_load *load, struct engine_
     g->info = (struct engine_info){0};
     g->model = xstrdup(load->path);
     g->mode = load->mode;
-    json_t *request = json_pack(
-        "{s:s, s:o, s:s, s:I, s:I, s:i, s:i, s:b, s:I}", "op", "load", "path", path, "mode",
-        mode_names[load->mode], "n_ctx", (json_int_t)load->n_ctx, "n_seq", (json_int_t)load->n_seq,
-        "threads", load->threads, "gpu_layers", load->gpu_layers, "full_outputs",
-        load->full_outputs, "memory_bytes_max", (json_int_t)g->options.memory_bytes_max);
+    json_t *request =
+        json_pack("{s:s, s:o, s:s, s:I, s:I, s:i, s:i, s:b, s:I, s:s, s:s}", "op", "load", "path",
+                  path, "mode", mode_names[load->mode], "n_ctx", (json_int_t)load->n_ctx, "n_seq",
+                  (json_int_t)load->n_seq, "threads", load->threads, "gpu_layers", load->gpu_layers,
+                  "full_outputs", load->full_outputs, "memory_bytes_max",
+                  (json_int_t)g->options.memory_bytes_max, "cache_k",
+                  cache_type_name(load->cache.k), "cache_v", cache_type_name(load->cache.v));
     if (engine_call(g, &call, request, &answer, NULL, e)) {
         xfree(g->model);
         g->model = NULL;
@@ -104,6 +106,33 @@ int engine_load(struct engine *g, const struct engine_load *load, struct engine_
     g->info = got;
     if (info)
         *info = got;
+    return 0;
+}
+
+int engine_cache(struct engine *g, struct cache_types cache, struct err *e)
+{
+    struct engine_call call = {.doing = "changing the types of the KV cache"};
+    if (!g->model)
+        return err_set(e, ERR_BUG, NULL, "no model is loaded");
+    return engine_call(g, &call,
+                       json_pack("{s:s, s:s, s:s}", "op", "cache", "cache_k",
+                                 cache_type_name(cache.k), "cache_v", cache_type_name(cache.v)),
+                       NULL, NULL, e);
+}
+
+int engine_memory(struct engine *g, uint32_t n_ctx, struct engine_memory *m, struct err *e)
+{
+    struct engine_call call = {.doing = "asking for a context's memory"};
+    json_t *answer = NULL;
+    if (!g->model)
+        return err_set(e, ERR_BUG, NULL, "no model is loaded");
+    if (engine_call(g, &call, json_pack("{s:s, s:I}", "op", "memory", "n_ctx", (json_int_t)n_ctx),
+                    &answer, NULL, e))
+        return -1;
+    *m = (struct engine_memory){.kv_bytes = answer_u64(answer, "kv_bytes"),
+                                .compute_bytes = answer_u64(answer, "compute_bytes"),
+                                .n_ctx = n_ctx};
+    json_decref(answer);
     return 0;
 }
 

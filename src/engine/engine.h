@@ -22,6 +22,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "hw/hw.h"
+#include "tensor/cache.h"
 #include "tensor/dtype.h"
 
 /* Entry point of the hidden `worker` command; returns the exit code. Called by main before anything
@@ -59,6 +60,8 @@ struct engine_load {
     int threads;       /* ≤ 0: all */
     int gpu_layers;    /* −1 = llama's default, 0 = none */
     bool full_outputs; /* logits wanted for every token (score, reference), not only the last */
+    struct cache_types
+        cache; /* of the KV cache; quantized values bring flash attention with them */
 };
 struct engine_info {
     uint32_t n_vocab, n_ctx_train, n_embd, n_layer;
@@ -74,6 +77,16 @@ struct engine_info {
 };
 int engine_load(struct engine *g, const struct engine_load *load, struct engine_info *info,
                 struct err *e);
+/* Other types for the KV cache of the loaded model, from the next call on. The model stays as it
+ * is. Refused, with the old types still in force, when the model cannot have them. */
+int engine_cache(struct engine *g, struct cache_types cache, struct err *e);
+/* What a context of n_ctx tokens, for one sequence, takes beside the weights, by libllama's own
+ * accounting: it is made for a moment. */
+struct engine_memory {
+    uint64_t kv_bytes, compute_bytes;
+    uint32_t n_ctx;
+};
+int engine_memory(struct engine *g, uint32_t n_ctx, struct engine_memory *m, struct err *e);
 /* Of the loaded model, as engine_load said; all zero when none is loaded. */
 const struct engine_info *engine_info(const struct engine *g);
 

@@ -195,6 +195,8 @@ static const struct {
     {"hello", hello},
     {"devices", worker_devices},
     {"load", worker_load},
+    {"cache", worker_cache},
+    {"memory", worker_memory},
     {"tokenize", worker_tokenize},
     {"generate", worker_generate},
     {"sample", worker_sample},

@@ -4,7 +4,9 @@
  *   hello {verbose}                             → {version}
  *   attach {slot, bytes} + descriptor           maps shared memory into a slot
  *   devices                                     → {devices:[...]}
- *   load {path, mode, n_ctx, n_seq, ...}        → engine_info
+ *   load {path, mode, n_ctx, n_seq, cache_k, cache_v, ...} → engine_info
+ *   cache {cache_k, cache_v}
+ *   memory {n_ctx}                              → {kv_bytes, compute_bytes}
  *   tokenize {add_special}                      in: text, out: ids → {n}
  *   generate {n_tokens}                         in: prompt → {text}
  *   sample {first_seq, n_seq, n_tokens, seed}   out: ids
@@ -50,7 +52,8 @@ struct context_shape {
     uint32_t n_ubatch;  /* tokens per compute graph */
     uint32_t n_outputs; /* rows of logits per decode call */
     int threads;
-    bool collect; /* with the callback that sees matrix multiplications */
+    bool collect;             /* with the callback that sees matrix multiplications */
+    struct cache_types cache; /* set where lanes are opened, from the worker's */
 };
 
 /* libllama's own accounting, read from its log, MiB with two decimals. */
@@ -80,6 +83,7 @@ struct worker {
     int n_lanes;
     struct context_shape shape;        /* of all lanes */
     struct context_shape shape_loaded; /* as asked for by load: bench measures with it */
+    struct cache_types cache;          /* of every context that is made */
     int threads, gpu_layers;
     uint64_t memory_bytes_max;
     pthread_mutex_t lock;          /* lanes share progress, errors and collector */
@@ -114,6 +118,8 @@ void worker_sandbox(void);
 int worker_backends(struct worker *w, struct err *e);
 int worker_devices(struct worker *w, const json_t *request, json_t *answer, struct err *e);
 int worker_load(struct worker *w, const json_t *request, json_t *answer, struct err *e);
+int worker_cache(struct worker *w, const json_t *request, json_t *answer, struct err *e);
+int worker_memory(struct worker *w, const json_t *request, json_t *answer, struct err *e);
 void worker_unload(struct worker *w);
 /* Makes lane 0 a context of this shape, empty. */
 int worker_context(struct worker *w, const struct context_shape *shape, struct err *e);

@@ -122,7 +122,7 @@ static bool same_shape(const struct context_shape *a, const struct context_shape
 {
     return a->n_ctx == b->n_ctx && a->n_seq == b->n_seq && a->n_batch == b->n_batch &&
            a->n_ubatch == b->n_ubatch && a->n_outputs == b->n_outputs && a->threads == b->threads &&
-           a->collect == b->collect;
+           a->collect == b->collect && cache_same(a->cache, b->cache);
 }
 
 static void lanes_free(struct worker *w)
@@ -143,6 +143,11 @@ static struct llama_context *context_new(struct worker *w, const struct context_
     p.n_outputs_max = shape->n_outputs;
     p.n_threads = p.n_threads_batch = shape->threads;
     p.kv_unified = false;
+    /* dtype's ids are ggml's */
+    p.type_k = (enum ggml_type)cache_type_dtype(shape->cache.k);
+    p.type_v = (enum ggml_type)cache_type_dtype(shape->cache.v);
+    if (ggml_is_quantized(p.type_v))
+        p.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
     if (shape->collect) {
         p.cb_eval = collect_callback;
         p.cb_eval_user_data = w;
@@ -157,13 +162,15 @@ static struct llama_context *context_new(struct worker *w, const struct context_
 }
 
 /* Lanes 0 … n−1 of this shape; those that are there already stay. */
-static int lanes_open(struct worker *w, const struct context_shape *shape, int n, struct err *e)
+static int lanes_open(struct worker *w, const struct context_shape *asked, int n, struct err *e)
 {
-    if (w->n_lanes > 0 && !same_shape(shape, &w->shape))
+    struct context_shape shape = *asked;
+    shape.cache = w->cache;
+    if (w->n_lanes > 0 && !same_shape(&shape, &w->shape))
         lanes_free(w);
-    w->shape = *shape;
+    w->shape = shape;
     while (w->n_lanes < n) {
-        struct llama_context *ctx = context_new(w, shape, e);
+        struct llama_context *ctx = context_new(w, &shape, e);
         if (!ctx)
             return -1;
         w->lanes[w->n_lanes++] = ctx;
@@ -293,7 +300,19 @@ struct load {
     const char *path;
     bool float_mode, as_stored, full_outputs;
     uint64_t n_ctx, n_seq, memory_bytes_max;
+    struct cache_types cache;
 };
+
+static int read_cache(const json_t *request, struct cache_types *cache, struct err *e)
+{
+    const char *k, *v;
+    if (json_need_str(request, "cache_k", "request", &k, e) ||
+        json_need_str(request, "cache_v", "request", &v, e))
+        return -1;
+    if (!cache_type_find(k, &cache->k) || !cache_type_find(v, &cache->v))
+        return err_set(e, ERR_BUG, NULL, "request for a KV cache of unknown types");
+    return 0;
+}
 
 static int read_request(const json_t *request, struct load *l, struct err *e)
 {
@@ -302,7 +321,8 @@ static int read_request(const json_t *request, struct load *l, struct err *e)
         json_need_str(request, "mode", "request", &mode, e) ||
         worker_number(request, "n_ctx", CONTEXT_MAX, &l->n_ctx, e) ||
         worker_number(request, "n_seq", SEQUENCES_MAX, &l->n_seq, e) ||
-        worker_number(request, "memory_bytes_max", INT64_MAX, &l->memory_bytes_max, e))
+        worker_number(request, "memory_bytes_max", INT64_MAX, &l->memory_bytes_max, e) ||
+        read_cache(request, &l->cache, e))
         return -1;
     l->as_stored = strcmp(mode, "stored") == 0;
     l->float_mode = l->as_stored || strcmp(mode, "float") == 0;
@@ -337,6 +357,16 @@ static uint32_t clamp_u32(uint64_t n, uint32_t low, uint32_t high)
     return n < low ? low : n > high ? high : (uint32_t)n;
 }
 
+static struct context_shape users_shape(const struct worker *w, uint32_t n_ctx, uint32_t n_seq)
+{
+    return (struct context_shape){.n_ctx = n_ctx,
+                                  .n_seq = n_seq,
+                                  .n_batch = BATCH_TOKENS_MAX,
+                                  .n_ubatch = UBATCH_TOKENS,
+                                  .n_outputs = n_seq,
+                                  .threads = w->threads};
+}
+
 /* A context as users run it, or as windows are scored. */
 static struct context_shape choose_shape(const struct worker *w, const struct load *l)
 {
@@ -344,13 +374,7 @@ static struct context_shape choose_shape(const struct worker *w, const struct lo
     uint32_t n_ctx = l->n_ctx > 0 ? (uint32_t)l->n_ctx : clamp_u32(trained, 1, CONTEXT_DEFAULT_MAX);
     if (l->full_outputs)
         return worker_windows_shape(w, n_ctx, n_ctx / 2, (uint32_t)l->n_seq);
-    uint32_t n_seq = l->n_seq > 0 ? (uint32_t)l->n_seq : 1;
-    return (struct context_shape){.n_ctx = n_ctx,
-                                  .n_seq = n_seq,
-                                  .n_batch = BATCH_TOKENS_MAX,
-                                  .n_ubatch = UBATCH_TOKENS,
-                                  .n_outputs = n_seq,
-                                  .threads = w->threads};
+    return users_shape(w, n_ctx, l->n_seq > 0 ? (uint32_t)l->n_seq : 1);
 }
 
 /* The embedding of a model whose head is tied to it, when libllama keeps it twice: as it lies in
@@ -427,6 +451,7 @@ int worker_load(struct worker *w, const json_t *request, json_t *answer, struct 
     worker_unload(w);
     int threads = (int)json_opt_i64(request, "threads", 0);
     w->memory_bytes_max = l.memory_bytes_max;
+    w->cache = l.cache;
     w->threads = threads > 0 && threads <= 1024 ? threads : thread_count_default();
     w->gpu_layers = (int)json_opt_i64(request, "gpu_layers", -1);
     double start = clock_seconds();
@@ -443,4 +468,34 @@ int worker_load(struct worker *w, const json_t *request, json_t *answer, struct 
     }
     describe(w, l.path, (clock_seconds() - start) * 1000, answer);
     return 0;
+}
+
+/* ---- other contexts of the same model -------------------------------------------------------- */
+
+int worker_cache(struct worker *w, const json_t *request, json_t *answer, struct err *e)
+{
+    struct cache_types before = w->cache, cache;
+    (void)answer;
+    if (worker_need_model(w, e) || read_cache(request, &cache, e))
+        return -1;
+    w->cache = cache;
+    if (worker_context(w, &w->shape_loaded, e) == 0)
+        return 0;
+    w->cache = before;
+    return -1;
+}
+
+int worker_memory(struct worker *w, const json_t *request, json_t *answer, struct err *e)
+{
+    uint64_t n_ctx;
+    if (worker_need_model(w, e) || worker_number(request, "n_ctx", CONTEXT_MAX, &n_ctx, e))
+        return -1;
+    struct context_shape shape = users_shape(w, (uint32_t)n_ctx, 1);
+    lanes_free(w); /* the sizes are said when a context is made */
+    int rc = worker_context(w, &shape, e);
+    json_object_set_new(answer, "kv_bytes", json_integer((json_int_t)mib_bytes(w->ledger.kv_mib)));
+    json_object_set_new(answer, "compute_bytes",
+                        json_integer((json_int_t)mib_bytes(w->ledger.compute_mib)));
+    lanes_free(w);
+    return rc;
 }

@@ -29,6 +29,8 @@ static void inspect_model(struct paper *p, const json_t *r)
         {"context", "context", VIEW_INTEGER},
         {"tied head", "tied", VIEW_YES},
         {"KV cache per token", "kv_bytes_per_token", VIEW_SIZE},
+        {"  as q8_0", "kv_bytes_per_token_q8_0", VIEW_SIZE},
+        {"  as q4_0", "kv_bytes_per_token_q4_0", VIEW_SIZE},
         {"license", "license", VIEW_TEXT},
         {"", "license_name", VIEW_TEXT},
         {"base model", "base_models", VIEW_TEXT},

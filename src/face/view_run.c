@@ -238,13 +238,40 @@ static void say_difference(struct paper *p, const json_t *r)
     view_format(VIEW_KL, json_array_get(pair, 1), high);
     paper_say(p, STYLE_BOLD, "%.2f times the KL divergence", ratio);
     paper_say(p, STYLE_PLAIN,
-              " of %s, the best stock mix %s:", view_str(d, "against", "the stock mix"),
+              " of %s%s%s, the best stock mix %s:", view_str(d, "against", "the stock mix"),
+              view_str(d, "against_kv", "")[0] ? " with a KV cache of " : "",
+              view_str(d, "against_kv", ""),
               any_target(r) ? "within the same limits" : "that is no larger");
     paper_end(p);
     view_line(p, "difference %s [%s, %s], %.0f windows%s", mean, low, high,
               view_real(d, "windows", 0),
               json_is_true(json_object_get(d, "reliable")) ? " that the search never saw"
                                                            : ", which chance alone could explain");
+}
+
+/* "q8_0", "q8_0/q4_0": the types of a KV cache. Returns text. */
+static const char *cache_types(const json_t *cache, char text[static VIEW_TEXT_MAX])
+{
+    const char *k = view_str(cache, "k", "f16"), *v = view_str(cache, "v", "f16");
+    snprintf(text, VIEW_TEXT_MAX, strcmp(k, v) == 0 ? "%.24s" : "%.24s/%.24s", k, v);
+    return text;
+}
+
+/* With which KV cache the file was measured, and how far the context may grow. */
+static void say_cache(struct paper *p, const json_t *r)
+{
+    const json_t *cache = json_object_get(r, "cache");
+    char types[VIEW_TEXT_MAX], per[VIEW_TEXT_MAX];
+    double longest = view_real(cache, "longest_context", 0);
+    if (!view_str(cache, "flags", "")[0] && !(longest > 0))
+        return;
+    if (json_is_object(json_object_get(r, "paired")))
+        paper_end(p);
+    view_line(p, "KV cache of %s, %s per token of context", cache_types(cache, types),
+              view_format_at(cache, "bytes_per_token", VIEW_SIZE, per));
+    if (longest > 0)
+        view_line(p, "%s %.0f tokens of context fit into the memory",
+                  longest < view_real(cache, "context_most", 0) ? "at most" : "at least", longest);
 }
 
 /* "demo-output/sample-4.50bpw.gguf": short from where the user stands. xfree. */
@@ -274,7 +301,8 @@ static void say_files(struct paper *p, const json_t *r)
     if (json_object_get(r, "run"))
         paper_end(p);
     if (path) {
-        char *run = xasprintf("llama-cli -m %s", path);
+        const char *flags = view_str(r, "cache.flags", "");
+        char *run = xasprintf("llama-cli -m %s%s%s", path, flags[0] ? " " : "", flags);
         say_labelled(p, "file", STYLE_BOLD, path);
         say_labelled(p, "run", STYLE_PLAIN, run);
         xfree(run);
@@ -407,6 +435,7 @@ void view_optimize(struct paper *p, const json_t *r)
         paper_end(p);
         say_difference(p, r);
         say_front(p, r);
+        say_cache(p, r);
     }
     say_reason(p, r);
     say_notes(p, r);
@@ -414,6 +443,23 @@ void view_optimize(struct paper *p, const json_t *r)
 }
 
 /* ---- plan ---- */
+
+/* What each KV cache leaves for the file. */
+static void say_caches(struct paper *p, const json_t *limits)
+{
+    const json_t *list = json_object_get(limits, "caches");
+    char types[VIEW_TEXT_MAX], kv[VIEW_TEXT_MAX], size[VIEW_TEXT_MAX];
+    size_t i;
+    json_t *c;
+    json_array_foreach(list, i, c)
+    {
+        view_format_at(c, "bytes_max", VIEW_SIZE, size);
+        view_line(p, "  with a KV cache of %s (%s): %s%s", cache_types(c, types),
+                  view_format_at(c, "kv_bytes", VIEW_SIZE, kv),
+                  json_object_get(c, "bytes_max") ? size : "no room for any file",
+                  json_array_size(list) > 1 ? "" : ", as asked");
+    }
+}
 
 /* "the file may have 3.94 MiB (by size); the smallest that this model can have is 1.81 MiB" */
 static void say_limits(struct paper *p, const json_t *limits)
@@ -429,6 +475,7 @@ static void say_limits(struct paper *p, const json_t *limits)
     if (by[0])
         view_line(p, "the file may have %s (limited by %s)",
                   view_format_at(limits, "bytes_max", VIEW_SIZE, size), by);
+    say_caches(p, limits);
     if (json_object_get(limits, "ms_per_token_max"))
         view_line(p, "reading its weights may take %s per token (limited by speed)",
                   view_format_at(limits, "ms_per_token_max", VIEW_MS, size));

@@ -53,7 +53,8 @@ int measure_open(struct engine **g, struct engine_info *info, const char *path,
                                .n_seq = n_seq,
                                .threads = o->threads,
                                .gpu_layers = o->gpu_layers,
-                               .full_outputs = full_outputs};
+                               .full_outputs = full_outputs,
+                               .cache = o->cache};
     if (gguf_open(&file, path, GGUF_CHECK_MODEL, e))
         return -1;
     int rc = engine_start(g, &options, e);

@@ -80,6 +80,7 @@ struct measure_options {
     int threads, gpu_layers; /* engine_load's meaning */
     uint64_t memory_bytes_max;
     double call_seconds_max;
+    struct cache_types cache; /* of the KV cache that the file runs with */
     const struct progress *progress;
 };
 int measure_quality(struct score *s, const char *path, const struct engine_windows *w,

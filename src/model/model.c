@@ -104,6 +104,7 @@ int model_open(struct model **out, const char *path, struct err *e)
         model_close(m);
         return -1;
     }
+    model_describe_cache(m);
     *out = m;
     return 0;
 }
@@ -208,13 +209,4 @@ int model_find(const struct model *m, const char *name)
 {
     uint64_t i;
     return map_get_str(&m->by_name, name, &i) ? (int)i : -1;
-}
-
-uint64_t model_kv_bytes_per_token(const struct model_desc *d)
-{
-    uint64_t heads, n;
-    if (d->encoder || !num_mul_u64(d->n_layer, d->n_head_kv, &heads) ||
-        !num_mul_u64(heads, d->head_dim, &n))
-        return 0;
-    return n > UINT64_MAX / 4 ? 0 : n * 4; /* K and V, two bytes each */
 }

@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "format/gguf.h"
+#include "tensor/cache.h"
 #include "tensor/dtype.h"
 #include "tensor/shape.h"
 
@@ -48,6 +49,13 @@ struct model_tensor {
     enum dtype dtype_min; /* F32 when convention demands it (norms, biases, 1-D), else DT_NONE */
 };
 
+/* What the KV cache holds per token, values counted over all layers. */
+struct model_cache {
+    uint64_t k, v;           /* 0 = no cache */
+    uint32_t head_k, head_v; /* of one head: what blocks of a type must divide */
+    bool latent;             /* one vector stands for keys and values (MLA); v is 0 */
+};
+
 /* Facts that recipes and stock mixes need, without any weights: schema tests build it by hand. */
 struct model_desc {
     const char *architecture; /* GGUF general.architecture */
@@ -58,6 +66,7 @@ struct model_desc {
     bool
         /* head counts are per layer and 0 in layer 0: for stock mixes no grouping */
         bare_first_layer;
+    struct model_cache cache;
     struct model_tensor *tensors;
     size_t n_tensors;
     uint64_t parameters; /* sum of elements */
@@ -127,9 +136,16 @@ void model_rows_forget(const struct model *m, int i, uint64_t row0, uint64_t row
 int model_select(struct model *m, const size_t *keep, const char *const *names, size_t n,
                  uint32_t n_layer, struct err *e);
 struct gguf_kvs *model_kvs_edit(struct model *m);
+/* Reads desc->cache from the metadata, after it was edited. */
+void model_describe_cache(struct model *m);
 
-/* Bytes of KV cache per token of context for f16 K and V, 0 when unknown. */
-uint64_t model_kv_bytes_per_token(const struct model_desc *d);
+/* Bytes of KV cache per token of context, 0 where there is none. */
+uint64_t model_kv_bytes_per_token(const struct model_desc *d, struct cache_types t);
+/* Of one sequence of so many tokens, with libllama's rounding; false on overflow. */
+bool model_kv_bytes(const struct model_desc *d, struct cache_types t, uint64_t context,
+                    uint64_t *bytes);
+/* Can the model's cache have these types? */
+int model_check_cache(const struct model_desc *d, struct cache_types t, struct err *e);
 
 /* Hugging Face architecture names this version converts, NULL-terminated ("LlamaForCausalLM",
  * ...). */

@@ -232,8 +232,10 @@ int recipe_resolve(const struct recipe *r, const struct model_desc *d,
     static const struct recipe_options none = RECIPE_OPTIONS_DEFAULT;
     struct plan made = {.n = d->n_tensors};
     enum dtype *types = xcalloc(d->n_tensors + 1, sizeof *types);
-    int rc = resolve_types(r, d, options ? options : &none, &made, types, e);
+    int rc = model_check_cache(d, r->cache, e);
 
+    if (rc == 0)
+        rc = resolve_types(r, d, options ? options : &none, &made, types, e);
     made.tensors = xcalloc(d->n_tensors + 1, sizeof *made.tensors);
     for (size_t i = 0; rc == 0 && i < d->n_tensors; i++) {
         rc = plan_tensor_set(&made.tensors[i], d, i, types[i], e);

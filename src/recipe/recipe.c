@@ -1,7 +1,7 @@
 /* The recipe as a value and as JSON.
  *
  * Parsing is strict: a key this version does not know, a value of the wrong kind, or a wish it
- * cannot carry out (dropped layers, pruning, another KV type) is an error that names the key,
+ * cannot carry out (pruning) is an error that names the key,
  * never ignored. Names of mixes and types are kept in their canonical spelling, so two recipes
  * that mean the same print the same. Owns: copies of all strings. The published form is
  * docs/recipe.schema.json. */
@@ -43,7 +43,7 @@ void recipe_add_rule(struct recipe *r, const char *match, enum dtype type)
 
 void recipe_copy(struct recipe *to, const struct recipe *from)
 {
-    *to = (struct recipe){.base = xstrdup(from->base)};
+    *to = (struct recipe){.base = xstrdup(from->base), .cache = from->cache};
     to->rules = from->n_rules ? xcalloc(from->n_rules, sizeof *to->rules) : NULL;
     for (; to->n_rules < from->n_rules; to->n_rules++) {
         to->rules[to->n_rules].match = xstrdup(from->rules[to->n_rules].match);
@@ -269,21 +269,24 @@ static int parse_prune(struct recipe *r, const json_t *v, const char *name, stru
 
 static int parse_kv(struct recipe *r, const json_t *v, const char *name, struct err *e)
 {
+    enum cache_type *const to[2] = {&r->cache.k, &r->cache.v};
+    static const char *const keys[2] = {"k", "v"};
     size_t known = 0;
 
-    (void)r;
     if (!json_is_object(v))
         return wrong_kind(name, "kv", "an object", v, e);
-    for (int k = 0; k < 2; k++) {
-        const char *key = k == 0 ? "k" : "v";
-        const json_t *type = json_object_get(v, key);
+    for (int i = 0; i < 2; i++) {
+        const json_t *type = json_object_get(v, keys[i]);
         if (!type)
             continue;
         known++;
         if (!json_is_string(type))
             return wrong_kind(name, "kv", "strings in 'k' and 'v'", type, e);
-        if (strcasecmp(json_string_value(type), "f16") != 0)
-            return unable(name, "a KV cache that is not f16", e);
+        if (!cache_type_find(json_string_value(type), to[i]))
+            return err_set(e, ERR_INPUT,
+                           "use f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0 or iq4_nl",
+                           "%s: recipe key 'kv.%s': '%.100s' is not a type of a KV cache", name,
+                           keys[i], json_string_value(type));
     }
     if (json_object_size(v) != known)
         return err_set(e, ERR_INPUT, "known are k and v", "%s: recipe key 'kv' has unknown members",
@@ -432,7 +435,9 @@ json_t *recipe_json_new(const struct recipe *r)
         json_array_append_new(layers, json_integer((json_int_t)r->drop_layers[k]));
     json_object_set_new(doc, "drop_layers", layers);
     json_object_set_new(doc, "prune", json_pack("{s:i,s:i}", "ffn_ratio", 0, "heads_ratio", 0));
-    json_object_set_new(doc, "kv", json_pack("{s:s,s:s}", "k", "f16", "v", "f16"));
+    json_object_set_new(
+        doc, "kv",
+        json_pack("{s:s,s:s}", "k", cache_type_name(r->cache.k), "v", cache_type_name(r->cache.v)));
     json_object_set_new(doc, "importance",
                         r->importance ? json_string(r->importance) : json_null());
     if (r->feedback)

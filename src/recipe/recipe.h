@@ -8,8 +8,9 @@
  * `base` is a stock mix (llama-quantize's names and aliases: "Q4_K" is Q4_K_M) or, where no mix
  * has that name, a tensor type. The last matching rule wins. `match` is a glob: '*' any run, '?'
  * one character, '{a,b,0-3}' alternatives with integer ranges. drop_layers names blocks of the
- * source, from 0 (surgery/ carries it out); rules name tensors as the file will have them. Unknown
- * keys, prune or non-f16 kv (which this version cannot carry out) are errors. Shorthand
+ * source, from 0 (surgery/ carries it out); rules name tensors as the file will have them. kv is no
+ * part of a file: it says with which KV cache the file is to be run (tensor/cache.h). Unknown keys
+ * and prune, which this version cannot carry out, are errors. Shorthand
  * {"bits":4,"layers_to_drop":[3]} is accepted. */
 #ifndef RECIPE_RECIPE_H
 #define RECIPE_RECIPE_H
@@ -31,8 +32,9 @@ struct recipe {
     size_t n_rules;
     uint32_t *drop_layers; /* ascending, each once */
     size_t n_drop_layers;
-    char *importance; /* sha256 of the imatrix the author had in mind, or NULL */
-    char *feedback;   /* the same of the factors file of error feedback */
+    struct cache_types cache; /* of keys and values while the file runs */
+    char *importance;         /* sha256 of the imatrix the author had in mind, or NULL */
+    char *feedback;           /* the same of the factors file of error feedback */
 };
 
 /* `name` (a path, "--recipe", ...) appears in errors. On failure r is left released. */
@@ -86,10 +88,10 @@ struct plan {
     int n_kept;                  /* tensors that keep_blocks is about */
     const struct stock_mix *mix; /* NULL: the base is a plain type */
 };
-/* Resolves type per tensor and exact bytes. Tensors that are never quantized (1-D, norms,
- * routers, ...) keep the type of the source, or F32 where the model demands it (dtype_min) or
- * GGUF lacks the type. A rule that matches no tensor that may be quantized is an error. options
- * NULL = defaults. */
+/* Resolves type per tensor and exact bytes; refuses a KV cache that the model cannot have. Tensors
+ * that are never quantized (1-D, norms, routers, ...) keep the type of the source, or F32 where the
+ * model demands it (dtype_min) or GGUF lacks the type. A rule that matches no tensor that may be
+ * quantized is an error. options NULL = defaults. */
 int recipe_resolve(const struct recipe *r, const struct model_desc *d,
                    const struct recipe_options *options, struct plan *p, struct err *e);
 void plan_release(struct plan *p);

@@ -11,6 +11,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/num.h"
+#include "run/page_int.h"
 #include "run/run.h"
 
 #include "base/banned.h"
@@ -146,20 +147,24 @@ static void add_types(struct buf *b, const json_t *types)
     }
 }
 
-static void add_file_use(struct buf *b, const char *file, bool encoder)
+static void add_file_use(struct buf *b, const char *file, const json_t *recipe, bool encoder)
 {
+    char options[CACHE_LABEL_MAX], ollama[CACHE_SENTENCE_MAX];
+    cache_options(recipe, options);
+    cache_ollama_text(recipe, ollama);
     if (encoder)
         buf_addf(b,
                  "\n## Run it\n\nllama.cpp:\n\n    llama-embedding -m %s -p \"a text\"\n"
                  "    llama-server -m %s --embeddings\n",
                  file, file);
     else
-        buf_addf(b, "\n## Run it\n\nllama.cpp:\n\n    llama-cli -m %s\n    llama-server -m %s\n",
-                 file, file);
+        buf_addf(b,
+                 "\n## Run it\n\nllama.cpp:\n\n    llama-cli -m %s%s\n    llama-server -m %s%s\n",
+                 file, options, file, options);
     buf_addf(b,
              "\nOllama:\n\n    printf 'FROM ./%s\\n' > Modelfile && ollama create my-model -f "
-             "Modelfile\n",
-             file);
+             "Modelfile\n%s%s%s",
+             file, ollama[0] ? "\n" : "", ollama, ollama[0] ? "\n" : "");
 }
 
 char *run_card_of_file(const json_t *file)
@@ -189,7 +194,7 @@ char *run_card_of_file(const json_t *file)
     }
     if (i > 0)
         buf_adds(&b, ".\n");
-    add_file_use(&b, name, json_opt_bool(model, "encoder", false));
+    add_file_use(&b, name, json_object_get(file, "recipe"), json_opt_bool(model, "encoder", false));
     add_recipe(&b, json_object_get(file, "recipe"));
     return buf_take(&b);
 }

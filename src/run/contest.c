@@ -199,6 +199,7 @@ static int score_entry(struct contest *k, struct entry *x, const struct progress
     const char *file = json_opt_str(json_object_get(x->report, "best"), "file", NULL);
     struct measure_options o = {
         .threads = x->config.threads, .gpu_layers = x->config.gpu_layers, .progress = p};
+    cache_from_json(&o.cache, json_object_get(x->report, "cache"));
     x->bits = xcalloc(k->n_pieces + 1, sizeof(*x->bits));
     x->scored = json_is_object(json_object_get(x->report, "best"));
     if (!x->scored)

@@ -21,7 +21,7 @@
 #include "base/mem.h"
 #include "base/banned.h"
 
-enum { REPORT_BYTES_MAX = 64 << 20, COPY_BYTES = 1 << 20 };
+enum { REPORT_BYTES_MAX = 64 << 20, COPY_BYTES = 1 << 20, CONTEXT_MOST = 1 << 24 };
 
 /* ---- may the folder be replaced? ---- */
 
@@ -215,8 +215,8 @@ static char *file_name(const struct run *r, uint64_t bytes)
 
 /* ---- the check of a file ---- */
 
-static int check_file(struct run *r, const char *path, const char *sha256, char **text,
-                      struct err *e)
+static int check_file(struct run *r, const struct trial *t, const char *path, const char *sha256,
+                      char **text, struct err *e)
 {
     char found[65];
     if (hash_sha256_file(path, found, e) != 0)
@@ -224,7 +224,7 @@ static int check_file(struct run *r, const char *path, const char *sha256, char 
     if (strcmp(found, sha256) != 0)
         return err_set(e, ERR_IO, "the disk or its memory may be faulty",
                        "%s: SHA-256 is %.16s..., as written it was %.16s...", path, found, sha256);
-    return r->world->generate(r, path, text, e);
+    return r->world->generate(r, t, path, text, e);
 }
 
 /* Places finalist i in the folder and checks it there. 1 = it failed its check, try another. */
@@ -243,7 +243,7 @@ static int place_candidate(struct run *r, struct outcome *o, int i, const char *
     char *from = trial_file(r, trial, &inner), *to = fs_join(folder, o->file_name);
     int rc = from ? place_file(from, to, &inner) : -1;
     if (rc == 0)
-        rc = check_file(r, to, o->sha256, &o->text, &inner);
+        rc = check_file(r, t, to, o->sha256, &o->text, &inner);
     if (rc != 0 && (error_is_of_trial(&inner) || inner.code == ERR_IO)) {
         fs_remove(to, NULL);
         run_note(r, "the file of %s failed its last check: %s",
@@ -419,6 +419,24 @@ static int move_into_place(const char *temporary, const char *out, struct err *e
     return rc;
 }
 
+/* How far the context may grow within the memory that was asked for, up to what the model was
+ * trained for. More than this machine has cannot be tried here. */
+static void find_longest(struct run *r, struct outcome *o, const char *folder)
+{
+    const struct trial *t = &r->trials.items[r->finals.items[o->best].trial];
+    uint64_t most = r->subject.desc->n_ctx_train, memory = r->set.targets.memory_max;
+    struct err e = {0};
+    if (memory == 0 || (memory > r->hw.ram_usable && !r->set.mock))
+        return;
+    if (most < r->limits.context)
+        most = 2 * (uint64_t)r->limits.context;
+    o->context_most = most < CONTEXT_MOST ? (uint32_t)most : CONTEXT_MOST;
+    char *path = fs_join(folder, o->file_name);
+    if (r->world->longest(r, t, path, memory, o->context_most, &o->longest_context, &e) != 0)
+        run_note(r, "the longest context that fits is not known: %s", e.message);
+    xfree(path);
+}
+
 int deliver_run(struct run *r, struct outcome *o, json_t **report, struct err *e)
 {
     char *temporary = temporary_of(r->set.out_dir, r->id);
@@ -428,6 +446,8 @@ int deliver_run(struct run *r, struct outcome *o, json_t **report, struct err *e
         rc = fs_mkdirs(temporary, e);
     if (rc == 0)
         rc = place_best(r, o, temporary, e);
+    if (rc == 0)
+        find_longest(r, o, temporary);
     if (rc == 0)
         rc = write_documents(r, o, temporary, report, e);
     if (rc == 0)

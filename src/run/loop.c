@@ -49,7 +49,7 @@ double run_elapsed(const struct run *r)
     return r->before + clock_seconds() - r->began;
 }
 
-void run_space(struct run *r, struct search_space *s)
+void run_space(const struct run *r, struct search_space *s)
 {
     *s = (struct search_space){
         .desc = r->subject.desc,
@@ -66,6 +66,7 @@ void run_space(struct run *r, struct search_space *s)
         .rivals_only = few_files(r),
         .codebook_handicap = handicap(r),
     };
+    caches_space(r, s);
 }
 
 static bool budget_spent(struct run *r)
@@ -107,6 +108,7 @@ static int try_plain(struct run *r, struct err *e)
     memcpy(p.group_types, t->group_types, bytes);
     p.bytes = t->bytes;
     p.predicted_kld = NAN;
+    p.cache_kld = t->cache_kld;
     snprintf(p.reason, sizeof(p.reason), "the best without error feedback");
     char key[65];
     trial_key(&p.recipe, key);

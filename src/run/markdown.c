@@ -76,10 +76,10 @@ static void add_row(struct buf *b, const json_t *c, const char *label, bool deli
 {
     const json_t *s = json_object_get(c, "score");
     char size[NUM_TEXT_MAX], kld[CELL_MAX], ci[CELL_MAX], top1[CELL_MAX], top_ci[CELL_MAX];
-    char ppl[CELL_MAX], tps[CELL_MAX];
+    char ppl[CELL_MAX], tps[CELL_MAX], whole[CACHE_LABEL_MAX];
     bool search = strcmp(json_opt_str(c, "measured_on", ""), "search") == 0;
     buf_adds(b, delivered ? "| **" : "| ");
-    markdown_text(b, label);
+    markdown_text(b, cache_label(c, label, whole));
     buf_addf(b, "%s%s | %s | %.3f | %s%s | %s%s | %s | %s%s |\n", delivered ? ", delivered**" : "",
              search ? " (search text)" : "",
              num_format_size((uint64_t)json_opt_i64(c, "bytes", 0), size), real_of(c, "bpw"),
@@ -130,6 +130,8 @@ static void add_comparison(struct buf *b, const json_t *report)
            high = json_number_value(json_array_get(ci, 1));
     buf_adds(b, "\nAgainst the best stock mix that meets the same targets, ");
     markdown_text(b, json_opt_str(p, "against", "?"));
+    if (json_opt_str(p, "against_kv", NULL))
+        buf_addf(b, " with a KV cache of %s", json_opt_str(p, "against_kv", ""));
     buf_addf(b,
              ": KL divergence %.2fx, difference %.5f (95 %% interval %.5f to %.5f over %lld "
              "held-out windows)%s.\n",
@@ -150,20 +152,25 @@ bool report_is_fed(const json_t *report)
 
 static void add_run_it(struct buf *b, const json_t *report)
 {
-    const char *file = json_opt_str(json_object_get(report, "best"), "file", NULL);
+    const json_t *best = json_object_get(report, "best"), *recipe = json_object_get(best, "recipe");
+    const char *file = json_opt_str(best, "file", NULL);
+    char options[CACHE_LABEL_MAX], ollama[CACHE_SENTENCE_MAX];
     if (!file)
         return;
+    cache_options(recipe, options);
+    cache_ollama_text(recipe, ollama);
     buf_addf(
         b,
         "\n## Run it\n\n"
-        "llama.cpp:\n\n    llama-cli -m %s\n    llama-server -m %s\n\n"
+        "llama.cpp:\n\n    llama-cli -m %s%s\n    llama-server -m %s%s\n\n"
         "Ollama:\n\n    printf 'FROM ./%s\\n' > Modelfile && ollama create my-model -f Modelfile "
         "&& ollama run my-model\n\n"
+        "%s%s"
         "Make it again, byte for byte:\n\n"
         "    sintra quantize MODEL -o again.gguf --recipe recipe.json --imatrix imatrix.gguf\n\n"
         "%s%sCheck the files: `sha256sum -c SHA256SUMS`\n",
-        file, file, file, report_is_fed(report) ? report_fed_text : "",
-        report_is_fed(report) ? "\n\n" : "");
+        file, options, file, options, file, ollama, ollama[0] ? "\n\n" : "",
+        report_is_fed(report) ? report_fed_text : "", report_is_fed(report) ? "\n\n" : "");
 }
 
 static void add_sentence(struct buf *b, const char *before, const char *text, const char *after)
@@ -270,6 +277,7 @@ char *run_report_markdown(const json_t *report)
     add_table(&b, report);
     add_comparison(&b, report);
     add_run_it(&b, report);
+    markdown_cache(&b, report);
     add_how(&b, report);
     add_tried(&b, report);
     markdown_heat(&b, report);

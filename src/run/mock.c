@@ -20,6 +20,7 @@
 
 static const double mock_bandwidth_gbs = 20, mock_overhead_ms = 0.5, mock_prefill_factor = 20;
 static const double kld_floor = 5e-5;
+enum { MOCK_COMPUTE_BYTES = 32 << 20 };
 
 /* Bits that a type spends well: i-quants do more with theirs. */
 static double effective_bits(enum dtype type)
@@ -67,6 +68,16 @@ static int mock_prepare(struct run *r, struct err *e)
     return 0;
 }
 
+static double half_cache_kld(enum cache_type t)
+{
+    return t == CACHE_F16 ? 0 : 1e-5 * pow(3.3, 8.5 - effective_bits(cache_type_dtype(t)));
+}
+
+static double cache_kld(struct cache_types t)
+{
+    return half_cache_kld(t.k) + half_cache_kld(t.v);
+}
+
 static int mock_probe(struct run *r, struct err *e)
 {
     const struct mock *m = r->world_data;
@@ -86,6 +97,8 @@ static int mock_probe(struct run *r, struct err *e)
         out->probe_kld = seen;
         out->probe_type = DT_Q3_K;
     }
+    for (int i = 0; i < r->limits.n_caches; i++)
+        r->limits.caches[i].kld = cache_kld(r->limits.caches[i].types);
     return 0;
 }
 
@@ -106,7 +119,7 @@ static double hidden_kld(const struct run *r, const struct trial *t)
     double sum = 0;
     for (size_t g = 0; t->group_types && g < r->subject.groups.n; g++)
         sum += m->level[g] * pow(4, 4.5 - effective_bits(t->group_types[g]));
-    return sum * (1 + sum) + kld_floor;
+    return sum * (1 + sum) + kld_floor + cache_kld(t->recipe.cache);
 }
 
 static int mock_quality(struct run *r, const struct trial *t, const char *path, enum run_set set,
@@ -170,17 +183,34 @@ static int mock_speed(struct run *r, const struct trial *t, const char *path, st
     s->load_ms = 1;
     s->memory_context = r->limits.context;
     s->weights_bytes = t->bytes;
-    s->kv_bytes = r->limits.kv_bytes;
-    s->compute_bytes = 32u << 20;
+    if (!model_kv_bytes(r->subject.desc, t->recipe.cache, r->limits.context, &s->kv_bytes))
+        return err_set(e, ERR_INPUT, NULL, "the KV cache overflows");
+    s->compute_bytes = MOCK_COMPUTE_BYTES;
     s->memory_bytes = s->weights_bytes + s->kv_bytes + s->compute_bytes;
     s->rss_peak_bytes = s->memory_bytes;
     s->threads = r->set.threads > 0 ? r->set.threads : 1;
     return 0;
 }
 
-static int mock_generate(struct run *r, const char *path, char **text, struct err *e)
+static int mock_longest(struct run *r, const struct trial *t, const char *path, uint64_t memory_max,
+                        uint32_t most, uint32_t *context, struct err *e)
+{
+    uint64_t per = model_kv_bytes_per_token(r->subject.desc, t->recipe.cache);
+    uint64_t taken = t->bytes + MOCK_COMPUTE_BYTES;
+    (void)path;
+    (void)e;
+    *context = 0;
+    if (memory_max > taken && per > 0)
+        *context =
+            (memory_max - taken) / per < most ? (uint32_t)((memory_max - taken) / per) : most;
+    return 0;
+}
+
+static int mock_generate(struct run *r, const struct trial *t, const char *path, char **text,
+                         struct err *e)
 {
     (void)r;
+    (void)t;
     (void)path;
     (void)e;
     *text = xstrdup("(simulated)");
@@ -204,5 +234,6 @@ const struct world world_mock = {
     .quality = mock_quality,
     .speed = mock_speed,
     .generate = mock_generate,
+    .longest = mock_longest,
     .close = mock_close,
 };

@@ -238,9 +238,9 @@ static void add_result(struct buf *b, const json_t *c, const char *name, bool be
 {
     const json_t *s = json_object_get(c, "score");
     bool search = strcmp(json_opt_str(c, "measured_on", ""), "search") == 0;
-    char size[NUM_TEXT_MAX], kld[NUM_TEXT_MAX];
+    char size[NUM_TEXT_MAX], kld[NUM_TEXT_MAX], label[CACHE_LABEL_MAX];
     buf_addf(b, "<tr%s><td>", best ? " class=\"best\"" : "");
-    page_text(b, name);
+    page_text(b, cache_label(c, name, label));
     buf_addf(b, "%s%s</td><td>%s</td><td>%.2f</td><td>%s", best ? "<small>delivered</small>" : "",
              search ? "<small>search text</small>" : "", size_of(c, size), number(c, "bpw"),
              page_kld(number(s, "kld_mean"), kld));
@@ -325,17 +325,24 @@ static void add_tried(struct buf *b, const json_t *report)
 
 static void add_run_it(struct buf *b, const json_t *report)
 {
-    const char *file = json_opt_str(json_object_get(report, "best"), "file", NULL);
+    const json_t *best = json_object_get(report, "best"), *recipe = json_object_get(best, "recipe");
+    const char *file = json_opt_str(best, "file", NULL);
+    char options[CACHE_LABEL_MAX], ollama[CACHE_SENTENCE_MAX];
     if (!file)
         return;
+    cache_options(recipe, options);
+    cache_ollama_text(recipe, ollama);
     buf_adds(b, "<section><h2>Run it</h2><p>llama.cpp:</p><pre>llama-cli -m ");
     page_text(b, file);
-    buf_adds(b, "\nllama-server -m ");
+    buf_addf(b, "%s\nllama-server -m ", options);
     page_text(b, file);
-    buf_adds(b, "</pre><p>Ollama:</p><pre>printf 'FROM ./");
+    buf_addf(b, "%s</pre><p>Ollama:</p><pre>printf 'FROM ./", options);
     page_text(b, file);
     buf_adds(b, "\\n' &gt; Modelfile\nollama create my-model -f Modelfile\nollama run my-model"
-                "</pre><p>Make it again, byte for byte, and check the files:</p><pre>sintra "
+                "</pre>");
+    if (ollama[0])
+        buf_addf(b, "<p>%s</p>", ollama);
+    buf_adds(b, "<p>Make it again, byte for byte, and check the files:</p><pre>sintra "
                 "quantize MODEL -o again.gguf --recipe recipe.json --imatrix imatrix.gguf\n"
                 "sha256sum -c SHA256SUMS</pre>");
     if (report_is_fed(report))
@@ -422,6 +429,7 @@ char *run_report_html(const json_t *report)
         page_heat(&b, report);
         add_tried(&b, report);
         add_run_it(&b, report);
+        page_cache(&b, report);
         add_how(&b, report);
     }
     add_foot(&b, report);

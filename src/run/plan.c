@@ -22,6 +22,16 @@ static bool fits(const struct run *r, uint64_t bytes, double ms)
     return bytes <= r->limits.bytes_max && !(r->limits.ms_max > 0 && ms > r->limits.ms_max);
 }
 
+/* The cache with which a file of so many bytes fits: the first, else the largest. */
+static const struct cache_choice *cache_beside(const struct run *r, uint64_t bytes)
+{
+    const struct limits *l = &r->limits;
+    for (int i = 0; i < l->n_caches; i++)
+        if (l->caches[i].fits && bytes <= l->caches[i].memory_bytes)
+            return &l->caches[i];
+    return &l->caches[0];
+}
+
 static json_t *stock_row_new(const struct run *r, const struct search_stock *m)
 {
     json_t *o = json_object();
@@ -29,8 +39,10 @@ static json_t *stock_row_new(const struct run *r, const struct search_stock *m)
     json_object_set_new(o, "bytes", json_integer((json_int_t)m->bytes));
     json_object_set_new(o, "bpw",
                         json_real_new((double)m->bytes * 8 / (double)r->subject.desc->parameters));
-    json_object_set_new(o, "memory_bytes",
-                        json_integer((json_int_t)(m->bytes + r->limits.kv_bytes)));
+    const struct cache_choice *cache = cache_beside(r, m->bytes);
+    json_object_set_new(o, "memory_bytes", json_integer((json_int_t)(m->bytes + cache->kv_bytes)));
+    if (!cache_is_default(cache->types))
+        json_object_set_new(o, "cache", cache_json_new(cache->types));
     json_object_set_new(o, "tps_predicted", rate_new(speed_tps(&r->speed, &r->subject, m->types)));
     json_object_set_new(o, "tps_prefill_predicted",
                         rate_new(speed_prefill_tps(&r->speed, &r->subject, m->types)));
@@ -144,6 +156,7 @@ static int add_predictions(struct run *r, json_t *doc, struct err *e)
         json_decref(optimum);
         return -1;
     }
+    json_object_set_new(doc, "limits", limits_json_new(&r->limits)); /* KL of caches is known now */
     json_object_set_new(doc, "optimum", optimum ? optimum : json_null());
     json_object_set_new(doc, "frontier", frontier);
     return 0;

@@ -32,7 +32,8 @@ enum {
     REPEATS = 3,
     WORDS = 24,
     LOCK_TRIES = 7200,
-    WORKER_TRIES = 3
+    WORKER_TRIES = 3,
+    CONTEXT_STEP = 256 /* libllama rounds contexts up to it */
 };
 static const enum dtype probe_type = DT_Q3_K;
 
@@ -534,10 +535,71 @@ static int probe_step(struct run *r, struct real *w, struct err *e)
     return rc;
 }
 
+/* What the types of a KV cache cost alone, unless history knows. */
+static int measure_cache(struct run *r, struct real *w, struct cache_choice *c, struct err *e)
+{
+    char prefix[65], methods[128], types[CACHE_TEXT_MAX];
+    struct score s = {0};
+    double began = clock_seconds();
+    probing_prefix(r, w, prefix, methods);
+    if (!isnan(c->kld) || caches_recall(r, prefix, c))
+        return 0;
+    if (measure_quality_loaded(&s, w->engine, &w->search.windows, &w->search, NULL, e))
+        return -1;
+    c->kld = fmax(s.kld_mean, 0);
+    caches_remember(r, prefix, c, &s, clock_seconds() - began);
+    run_say(r, "a KV cache of %s costs a KL divergence of %.3g", cache_text(c->types, types),
+            c->kld);
+    score_release(&s);
+    return 0;
+}
+
+/* May a context be tried while the original is in memory? */
+static bool fits_beside(const struct run *r, const struct real *w, const struct cache_choice *c)
+{
+    double need = (double)engine_info(w->engine)->weights_bytes + 1.5 * (double)c->kv_bytes;
+    return r->set.targets.memory_max > 0 && c->compute_bytes == 0 &&
+           need < 0.8 * (double)r->hw.ram_usable;
+}
+
+/* Types and context of each choice in the worker that holds the original: KL, and the buffers that
+ * libllama needs beside the cache. Where the context does not fit beside the original in float,
+ * they stay a guess. */
+static int cache_step(struct run *r, struct real *w, struct err *e)
+{
+    struct limits *l = &r->limits;
+    struct engine_memory memory;
+    struct err inner = {0};
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < l->n_caches; i++) {
+        struct cache_choice *c = &l->caches[i];
+        if (i == 1) /* now that the buffers beside the first are known */
+            limits_learn(l, &r->set, &r->subject, &r->speed, &r->trials);
+        if (!c->useful)
+            continue;
+        rc = engine_cache(w->engine, c->types, e);
+        if (rc == 0)
+            rc = measure_cache(r, w, c, e);
+        if (rc == 0 && fits_beside(r, w, c) &&
+            engine_memory(w->engine, l->context, &memory, &inner) == 0)
+            c->compute_bytes = memory.compute_bytes;
+    }
+    return rc != 0 ? err_context(e, "measuring types of the KV cache") : 0;
+}
+
+static bool asks_for_cache(const struct run *r)
+{
+    return r->set.targets.memory_max > 0 || r->set.cache_fixed;
+}
+
 static int real_probe(struct run *r, struct err *e)
 {
     struct real *w = r->world_data;
     int rc = with_original(r, w, probe_step, e);
+    if (rc == 0 && asks_for_cache(r))
+        rc = with_original_as(r, w, ENGINE_FLOAT, make_search_reference, e);
+    if (rc == 0 && asks_for_cache(r))
+        rc = with_original_as(r, w, ENGINE_FLOAT, cache_step, e);
     stop_original(w);
     return rc;
 }
@@ -576,7 +638,6 @@ static int real_quality(struct run *r, const struct trial *t, const char *path, 
     struct real *w = r->world_data;
     struct measure_options o;
     bool final = set != SET_SEARCH;
-    (void)t;
     if (final ? !w->have_final : !w->have_search) {
         int rc = with_original_as(r, w, ENGINE_FLOAT,
                                   final ? make_final_reference : make_search_reference, e);
@@ -585,6 +646,7 @@ static int real_quality(struct run *r, const struct trial *t, const char *path, 
             return err_context(e, "reference on the %s text", final ? "held-out" : "search");
     }
     options(r, &o);
+    o.cache = t->recipe.cache;
     const struct scale *c = &r->subject.scale;
     struct engine_windows windows = first_windows(w, final ? TEXT_FINAL : TEXT_SEARCH,
                                                   set == SET_SEARCH  ? c->search_read
@@ -613,6 +675,7 @@ static int real_speed(struct run *r, const struct trial *t, const char *path, st
     int prompt = context / 2 < PROMPT_TOKENS ? (int)(context / 2) : PROMPT_TOKENS;
     bool remote = r->set.has_profile && r->set.profile.remote;
     options(r, &o);
+    o.cache = t->recipe.cache;
     if (measure_speed(s, path, context, prompt, remote ? 2 : DECODE_TOKENS, remote ? 1 : REPEATS,
                       speed_seconds, &o, e) != 0)
         return -1;
@@ -621,12 +684,14 @@ static int real_speed(struct run *r, const struct trial *t, const char *path, st
     return 0;
 }
 
-static int real_generate(struct run *r, const char *path, char **text, struct err *e)
+static int real_generate(struct run *r, const struct trial *t, const char *path, char **text,
+                         struct err *e)
 {
     struct measure_options o;
     struct engine_info info;
     struct engine *g = NULL;
     options(r, &o);
+    o.cache = t->recipe.cache;
     if (measure_open(&g, &info, path, ENGINE_FILE, r->subject.scale.n_ctx, 1, false, &o, e) != 0)
         return err_context(e, "loading the finished file");
     int rc = engine_generate(g, "", WORDS, text, e);
@@ -637,6 +702,41 @@ static int real_generate(struct run *r, const char *path, char **text, struct er
         rc = err_set(e, ERR_INPUT, NULL, "the finished file %s loads but writes nothing", path);
     }
     return rc;
+}
+
+/* Bisection over contexts that libllama makes. One that it cannot make does not fit. */
+static uint32_t longest_within(struct engine *g, uint64_t room, uint32_t most)
+{
+    uint32_t fits = 0, steps = most / CONTEXT_STEP + 1; /* in steps: the first that does not */
+    while (steps - fits > 1) {
+        uint32_t middle = fits + (steps - fits) / 2;
+        struct engine_memory m;
+        if (engine_memory(g, middle * CONTEXT_STEP, &m, NULL) == 0 &&
+            m.kv_bytes + m.compute_bytes <= room)
+            fits = middle;
+        else
+            steps = middle;
+    }
+    return fits * CONTEXT_STEP;
+}
+
+static int real_longest(struct run *r, const struct trial *t, const char *path, uint64_t memory_max,
+                        uint32_t most, uint32_t *context, struct err *e)
+{
+    struct measure_options o;
+    struct engine_info info;
+    struct engine *g = NULL;
+    options(r, &o);
+    o.cache = t->recipe.cache;
+    if (measure_open(&g, &info, path, ENGINE_FILE, CONTEXT_STEP, 1, false, &o, e) != 0)
+        return err_context(e, "loading the finished file");
+    uint64_t room = info.weights_bytes < memory_max ? memory_max - info.weights_bytes : 0;
+    uint64_t per = model_kv_bytes_per_token(r->subject.desc, o.cache);
+    if (per > 0 && room / per < most)
+        most = (uint32_t)(room / per); /* the cache alone fills the room */
+    *context = longest_within(g, room, most);
+    engine_stop(g);
+    return 0;
 }
 
 static void real_close(struct run *r)
@@ -663,5 +763,6 @@ const struct world world_real = {
     .quality = real_quality,
     .speed = real_speed,
     .generate = real_generate,
+    .longest = real_longest,
     .close = real_close,
 };

@@ -98,6 +98,7 @@ json_t *record_extra_new(const struct run *r, const struct trial *t, const char 
     json_object_set_new(o, "stock", t->stock_name ? json_string(t->stock_name) : json_null());
     json_object_set_new(o, "reason", t->reason ? json_string(t->reason) : json_null());
     json_object_set_new(o, "predicted_kld", json_real_new(t->predicted_kld));
+    json_object_set_new(o, "cache_kld", json_real_new(t->cache_kld));
     json_object_set_new(o, "window_kld", window_means_json_new(t->window_kld, t->n_windows));
     json_object_set_new(o, "sha256", json_string(sha256));
     return o;
@@ -142,7 +143,8 @@ static int load_trial(struct run *r, const struct store_trial *row, const json_t
     struct trial t = {.bytes = row->bytes,
                       .failed = strcmp(row->state, "failed") == 0,
                       .stock = strcmp(row->kind, "stock") == 0,
-                      .predicted_kld = json_opt_real(extra, "predicted_kld", NAN)};
+                      .predicted_kld = json_opt_real(extra, "predicted_kld", NAN),
+                      .cache_kld = json_opt_real(extra, "cache_kld", 0)};
     const char *stock = json_opt_str(extra, "stock", NULL);
     const char *reason = json_opt_str(extra, "reason", NULL);
     if (recipe_parse(&t.recipe, recipe, "stored recipe", e) != 0)

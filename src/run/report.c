@@ -160,14 +160,15 @@ static json_t *paired_json_new(const struct run *r, const struct outcome *o)
     if (o->stock < 0 || o->stock == o->best || o->paired.clusters < 2)
         return json_null();
     const struct finalist *best = &r->finals.items[o->best], *stock = &r->finals.items[o->stock];
+    const struct trial *rival = &r->trials.items[stock->trial];
+    char kv[CACHE_TEXT_MAX];
     json_t *out = json_object(), *interval = json_array();
     json_array_append_new(interval, json_real_new(o->paired.low));
     json_array_append_new(interval, json_real_new(o->paired.high));
-    json_object_set_new(out, "against",
-                        json_string(r->trials.items[stock->trial].stock_name
-                                        ? r->trials.items[stock->trial].stock_name
-                                        : ""));
-    set_bytes(out, "against_bytes", r->trials.items[stock->trial].bytes);
+    json_object_set_new(out, "against", json_string(rival->stock_name ? rival->stock_name : ""));
+    if (!cache_is_default(rival->recipe.cache))
+        json_object_set_new(out, "against_kv", json_string(cache_text(rival->recipe.cache, kv)));
+    set_bytes(out, "against_bytes", rival->bytes);
     json_object_set_new(out, "kld_difference", json_real_new(o->paired.mean));
     json_object_set_new(out, "kld_difference_ci95", interval);
     json_object_set_new(out, "kld_ratio",
@@ -214,6 +215,7 @@ json_t *report_new(struct run *r, const struct outcome *o)
     json_object_set_new(doc, "preset", json_string(r->set.preset));
     json_object_set_new(doc, "limits", limits_json_new(&r->limits));
     json_object_set_new(doc, "best", best_json_new(r, o));
+    json_object_set_new(doc, "cache", caches_json_new(r, o));
     json_object_set_new(doc, "paired", paired_json_new(r, o));
     json_object_set_new(doc, "front", front_json_new(r));
     json_object_set_new(doc, "stock", stock_json_new(r));

@@ -28,6 +28,8 @@ struct run_config {
     int max_iters;      /* search trials; 0 = default, by effort */
     double budget_minutes; /* 0 = none */
     int threads, gpu_layers;
+    struct cache_types cache; /* of the KV cache, with which every candidate is measured */
+    bool cache_fixed;         /* false: f16, or what a memory target makes of it */
     bool mock;
 };
 

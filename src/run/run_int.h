@@ -2,6 +2,7 @@
  *
  *   settings.c  what was asked, as a value that is stored and read back
  *   target.c    targets and presets → limits; what arithmetic proves infeasible
+ *   cache.c     types of the KV cache, where a memory target leaves them open
  *   speed.c     milliseconds per token of each type on the device
  *   subject.c   the model as the loop sees it: groups, types, exact sizes
  *   record.c    rows and events: what survives a kill, and what a listener hears
@@ -42,6 +43,8 @@ struct settings {
     int max_iters;
     double budget_minutes;
     int threads, gpu_layers;
+    struct cache_types cache; /* when cache_fixed */
+    bool cache_fixed;
     bool mock, has_profile;
     struct hw_profile profile; /* own copy */
 };
@@ -129,15 +132,27 @@ void speed_remember(const struct run *r);
 
 /* ---- target.c ---- */
 
+/* A KV cache that candidates may be run with. */
+struct cache_choice {
+    struct cache_types types;
+    uint64_t kv_bytes;      /* at the context of the targets */
+    uint64_t compute_bytes; /* measured beside it, or 0 before that */
+    uint64_t memory_bytes;  /* what it leaves for the file; UINT64_MAX = no limit */
+    bool fits;              /* the smallest file, beside it */
+    bool useful;            /* a larger cache would leave less for the file */
+    double kld;             /* of the types alone, on the search windows; NaN = not measured */
+};
+
 struct limits {
     uint64_t bytes_max;    /* of the file, by size and memory; UINT64_MAX = none */
     uint64_t size_bytes;   /* by size and bits per weight; UINT64_MAX = none */
-    uint64_t memory_bytes; /* by memory at context */
+    uint64_t memory_bytes; /* by memory at context, beside the smallest cache */
+    /* The default or fixed one first, then ever smaller ones. */
+    struct cache_choice caches[SEARCH_CACHES_MAX];
+    int n_caches;
     double ms_max; /* by tokens/s: what reading the weights may take per token; 0 = no limit */
     uint64_t speed_bytes; /* what a file of the fastest type may have then; UINT64_MAX = no limit */
     uint64_t smallest_bytes; /* the smallest file that the types can make */
-    uint64_t kv_bytes;       /* at the context of the targets */
-    uint64_t compute_bytes;  /* measured, or 0 before that */
     bool speed_predicted;    /* from a profile, not measured: nothing here corrects it */
     uint32_t context;
     double bandwidth_gbs; /* that was reckoned with; 0 = none */
@@ -157,6 +172,23 @@ uint64_t bytes_per_token(const struct subject *m, uint64_t file_bytes);
 void limits_learn(struct limits *l, const struct settings *s, const struct subject *m,
                   const struct speed *speed, const struct trials *t);
 json_t *limits_json_new(const struct limits *l);
+
+/* ---- cache.c ---- */
+
+struct run;
+struct outcome;
+json_t *cache_json_new(struct cache_types t);                   /* {"k","v"}; new reference */
+bool cache_from_json(struct cache_types *t, const json_t *doc); /* false: not such an object */
+/* The choices that settings and model leave; l->context must be set. */
+int caches_init(struct limits *l, const struct settings *s, const struct subject *m, struct err *e);
+/* Those of the space: what is measured and leaves room for a file. */
+void caches_space(const struct run *r, struct search_space *s);
+/* KL of a choice from the store, under the prefix of its sensitivities. */
+bool caches_recall(const struct run *r, const char *prefix, struct cache_choice *c);
+void caches_remember(const struct run *r, const char *prefix, const struct cache_choice *c,
+                     const struct score *s, double seconds);
+/* What was chosen and what the others would have cost, for the document; after the final. */
+json_t *caches_json_new(const struct run *r, const struct outcome *o);
 
 /* ---- the world ---- */
 
@@ -189,7 +221,12 @@ struct world {
     int (*speed)(struct run *r, const struct trial *t, const char *path, struct score *s,
                  struct err *e);
     /* Loads the delivered file and lets it write: text to xfree. */
-    int (*generate)(struct run *r, const char *path, char **text, struct err *e);
+    int (*generate)(struct run *r, const struct trial *t, const char *path, char **text,
+                    struct err *e);
+    /* The longest context, in steps of libllama's and up to `most`, whose memory the file keeps
+     * within memory_max; 0 = not even the shortest. */
+    int (*longest)(struct run *r, const struct trial *t, const char *path, uint64_t memory_max,
+                   uint32_t most, uint32_t *context, struct err *e);
     void (*close)(struct run *r);
 };
 extern const struct world world_real, world_mock;
@@ -318,7 +355,7 @@ bool error_is_of_trial(const struct err *e);
 /* ---- loop.c ---- */
 
 int run_stock_and_search(struct run *r, struct err *e);
-void run_space(struct run *r, struct search_space *s);
+void run_space(const struct run *r, struct search_space *s);
 double run_elapsed(const struct run *r);
 
 /* ---- final.c ---- */
@@ -333,7 +370,8 @@ struct outcome {
     char *file_name; /* of the delivered GGUF, xfree */
     char sha256[65];
     uint64_t bytes;
-    char *text; /* what the delivered file wrote, xfree */
+    uint32_t longest_context, context_most; /* that fits the memory target; of those looked at */
+    char *text;                             /* what the delivered file wrote, xfree */
 };
 int final_run(struct run *r, struct outcome *o, struct err *e);
 void outcome_release(struct outcome *o);
@@ -401,7 +439,8 @@ void sense_index(const struct run *r, const char *prefix);
 int sense_recall(struct run *r, json_t **about, struct err *e);
 /* Predictions from r->table: one choice; the additive optimum within the limits (NULL when nothing
  * keeps them); optima of rising size. */
-json_t *sense_choice_json_new(const struct run *r, const enum dtype *types);
+json_t *sense_choice_json_new(const struct run *r, const enum dtype *types,
+                              const struct cache_choice *cache);
 int sense_optimum(const struct run *r, json_t **row, struct err *e);
 int sense_frontier(const struct run *r, json_t **rows, struct err *e);
 json_t *sense_json_new(const struct run *r);

@@ -98,6 +98,9 @@ int sense_recall(struct run *r, json_t **about, struct err *e)
         return 0;
     }
     r->have_table = true;
+    for (int i = 0; i < r->limits.n_caches; i++)
+        if (isnan(r->limits.caches[i].kld))
+            caches_recall(r, prefix, &r->limits.caches[i]);
     snprintf(r->table_feedback, sizeof(r->table_feedback), "%s",
              json_opt_str(index, "feedback", ""));
     *about = json_pack("{s:s, s:I}", "corpus", json_opt_str(index, "corpus", ""), "time_ms",
@@ -108,7 +111,8 @@ int sense_recall(struct run *r, json_t **about, struct err *e)
 
 /* ---- looking ahead ---- */
 
-json_t *sense_choice_json_new(const struct run *r, const enum dtype *types)
+json_t *sense_choice_json_new(const struct run *r, const enum dtype *types,
+                              const struct cache_choice *cache)
 {
     json_t *o = json_object();
     uint64_t bytes = r->subject.fixed_bytes + allocate_bytes(&r->table, types);
@@ -116,9 +120,10 @@ json_t *sense_choice_json_new(const struct run *r, const enum dtype *types)
     json_object_set_new(o, "bytes", json_integer((json_int_t)bytes));
     json_object_set_new(o, "bpw",
                         json_real_new((double)bytes * 8 / (double)r->subject.desc->parameters));
-    json_object_set_new(o, "memory_bytes", json_integer((json_int_t)(bytes + r->limits.kv_bytes)));
+    json_object_set_new(o, "memory_bytes", json_integer((json_int_t)(bytes + cache->kv_bytes)));
     json_object_set_new(o, "kld_predicted",
-                        json_real_new(allocate_kld(&r->table, types) + search_floor(&r->table)));
+                        json_real_new(allocate_kld(&r->table, types) + search_floor(&r->table) +
+                                      (isnan(cache->kld) ? 0 : cache->kld)));
     json_object_set_new(o, "tps_predicted", tps > 0 ? json_real_new(tps) : json_null());
     return o;
 }
@@ -138,7 +143,8 @@ int sense_frontier(const struct run *r, json_t **rows, struct err *e)
     uint64_t last = 0;
     for (int i = 0; i < STEPS; i++) {
         if (found[i].types && found[i].bytes > last) {
-            json_array_append_new(*rows, sense_choice_json_new(r, found[i].types));
+            json_array_append_new(*rows,
+                                  sense_choice_json_new(r, found[i].types, &r->limits.caches[0]));
             last = found[i].bytes;
         }
         xfree(found[i].types);
@@ -146,22 +152,44 @@ int sense_frontier(const struct run *r, json_t **rows, struct err *e)
     return 0;
 }
 
+static const struct cache_choice *choice_of(const struct run *r, struct cache_types types)
+{
+    for (int i = 0; i < r->limits.n_caches; i++)
+        if (cache_same(r->limits.caches[i].types, types))
+            return &r->limits.caches[i];
+    return &r->limits.caches[0];
+}
+
+/* The space with the cache whose optimum is the best, of those whose KL is known. */
+static int best_space(const struct run *r, struct search_space *space, struct err *e)
+{
+    double kld[SEARCH_CACHES_MAX];
+    run_space(r, space);
+    int best = search_best_cache(space, &r->trials, kld, e);
+    if (best >= 0)
+        *space = search_with_cache(space, best);
+    return best < 0 ? -1 : 0;
+}
+
 /* The additive optimum within the limits, with its recipe; *row NULL when nothing keeps them. */
 int sense_optimum(const struct run *r, json_t **row, struct err *e)
 {
-    const struct search_time time = {.ms = r->speed.ms, .ms_max = r->limits.ms_max};
-    uint64_t fixed = r->subject.fixed_bytes, limit = r->limits.bytes_max;
+    struct search_space space;
     struct err inner = {0};
     struct recipe recipe;
-    enum dtype *types = xcalloc(r->subject.groups.n + 1, sizeof(*types));
     *row = NULL;
+    if (best_space(r, &space, e) != 0)
+        return -1;
+    enum dtype *types = xcalloc(r->subject.groups.n + 1, sizeof(*types));
+    uint64_t fixed = r->subject.fixed_bytes, limit = space.bytes_limit;
     limit = limit == UINT64_MAX ? limit : limit > fixed ? limit - fixed : 0;
-    int rc = allocate_within(&r->table, &time, limit, types, &inner);
+    int rc = allocate_within(&r->table, &space.time, limit, types, &inner);
     if (rc == 0)
         rc = search_recipe(&recipe, r->subject.desc, &r->subject.groups, types, &inner);
     if (rc == 0) {
-        *row = sense_choice_json_new(r, types);
+        *row = sense_choice_json_new(r, types, choice_of(r, space.cache));
         recipe.feedback = r->table_feedback[0] ? xstrdup(r->table_feedback) : NULL;
+        recipe.cache = space.cache;
         json_object_set_new(*row, "recipe", recipe_json_new(&recipe));
         recipe_release(&recipe);
     }

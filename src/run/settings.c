@@ -181,6 +181,8 @@ int settings_init(struct settings *s, const struct run_config *c, struct err *e)
         .budget_minutes = c->budget_minutes,
         .threads = c->threads,
         .gpu_layers = c->gpu_layers,
+        .cache = c->cache,
+        .cache_fixed = c->cache_fixed,
         .mock = c->mock,
         .has_profile = c->profile != NULL,
     };
@@ -222,6 +224,7 @@ json_t *settings_json_new(const struct settings *s)
     json_object_set_new(o, "budget_minutes", json_real_new(s->budget_minutes));
     json_object_set_new(o, "threads", json_integer(s->threads));
     json_object_set_new(o, "gpu_layers", json_integer(s->gpu_layers));
+    json_object_set_new(o, "cache", s->cache_fixed ? cache_json_new(s->cache) : json_null());
     json_object_set_new(o, "mock", json_boolean(s->mock));
     json_object_set_new(o, "profile", s->has_profile ? profile_json_new(&s->profile) : json_null());
     return o;
@@ -265,6 +268,7 @@ int settings_parse(struct settings *s, const char *home, const char *config, str
         .mock = json_opt_bool(o, "mock", false),
         .has_profile = json_is_object(profile),
     };
+    s->cache_fixed = cache_from_json(&s->cache, json_object_get(o, "cache"));
     targets_from_json(&s->targets, json_object_get(o, "targets"));
     targets_from_json(&s->asked, json_object_get(o, "asked"));
     if (s->has_profile)

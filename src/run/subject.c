@@ -51,16 +51,19 @@ static struct model_desc *mock_desc_new(void)
         {"ffn_gate", 2048, 5632}, {"ffn_up", 2048, 5632},      {"ffn_down", 5632, 2048},
     };
     struct mock_desc *m = xcalloc(1, sizeof(*m));
-    m->desc = (struct model_desc){.architecture = "llama",
-                                  .name = "mock-1.1B",
-                                  .n_layer = MOCK_LAYERS,
-                                  .n_head = 32,
-                                  .n_head_kv = 4,
-                                  .n_embd = 2048,
-                                  .n_ff = 5632,
-                                  .n_vocab = 32000,
-                                  .n_ctx_train = 2048,
-                                  .head_dim = 64};
+    m->desc = (struct model_desc){
+        .architecture = "llama",
+        .name = "mock-1.1B",
+        .n_layer = MOCK_LAYERS,
+        .n_head = 32,
+        .n_head_kv = 4,
+        .n_embd = 2048,
+        .n_ff = 5632,
+        .n_vocab = 32000,
+        .n_ctx_train = 2048,
+        .head_dim = 64,
+        .cache = {
+            .k = MOCK_LAYERS * 4 * 64, .v = MOCK_LAYERS * 4 * 64, .head_k = 64, .head_v = 64}};
     m->desc.tensors = m->tensors;
     mock_tensor(m, "token_embd.weight", 2048, 32000);
     for (int layer = 0; layer < MOCK_LAYERS; layer++)

@@ -74,27 +74,51 @@ static uint64_t least_read(const struct subject *m)
 
 /* ---- limits ---- */
 
-static uint64_t compute_guess(const struct model_desc *d)
+/* Activations of a batch, its mask over the context (in f32 and f16), one row of logits. */
+static uint64_t compute_guess(const struct model_desc *d, uint32_t context)
 {
-    uint64_t per_token = (uint64_t)d->n_vocab + 4ull * d->n_embd + 2ull * d->n_ff;
-    return COMPUTE_BATCH * per_token * sizeof(float);
+    uint64_t per_token = (2ull * d->n_embd + 2ull * d->n_ff) * sizeof(float) + 6ull * context;
+    return COMPUTE_BATCH * per_token + d->n_vocab * sizeof(float);
 }
 
-static void combine(struct limits *l)
+/* Buffers hardly depend on the types of the cache: one that was measured tells of the others. */
+static uint64_t compute_of(const struct limits *l, const struct cache_choice *c,
+                           const struct subject *m)
 {
-    l->bytes_max = min_u64(l->size_bytes, l->memory_bytes);
+    uint64_t bytes = c->compute_bytes;
+    for (int i = 0; bytes == 0 && i < l->n_caches; i++)
+        bytes = l->caches[i].compute_bytes;
+    return bytes > 0 ? bytes : compute_guess(m->desc, l->context);
+}
+
+static void limit_cache(const struct limits *l, struct cache_choice *c, uint64_t memory_max,
+                        const struct subject *m)
+{
+    uint64_t taken = c->kv_bytes + compute_of(l, c, m);
+    c->memory_bytes = UINT64_MAX;
+    c->fits = true;
+    if (memory_max == 0)
+        return;
+    c->memory_bytes = memory_max > taken ? memory_max - taken : 0;
+    c->fits = c->memory_bytes >= allocate_smallest(&m->sizes);
+    /* libllama counts tensors, not the header; the file may be larger by that. */
+    uint64_t least = m->fixed_bytes + allocate_smallest(&m->sizes);
+    if (c->memory_bytes < least)
+        c->memory_bytes = least;
 }
 
 static void limit_memory(struct limits *l, const struct settings *s, const struct subject *m)
 {
-    uint64_t compute = l->compute_bytes > 0 ? l->compute_bytes : compute_guess(m->desc);
-    uint64_t taken = l->kv_bytes + compute;
-    if (s->targets.memory_max == 0)
-        return;
-    l->memory_bytes = s->targets.memory_max > taken ? s->targets.memory_max - taken : 0;
-    /* libllama counts tensors, not the header; the file may be larger by that. */
-    if (l->memory_bytes < l->smallest_bytes)
-        l->memory_bytes = l->smallest_bytes;
+    uint64_t most = min_u64(l->size_bytes, m->fixed_bytes + allocate_largest(&m->sizes));
+    l->memory_bytes = 0;
+    for (int i = 0; i < l->n_caches; i++) {
+        struct cache_choice *c = &l->caches[i];
+        limit_cache(l, c, s->targets.memory_max, m);
+        c->useful = i == 0 || min_u64(c->memory_bytes, most) > min_u64(l->memory_bytes, most);
+        if (c->memory_bytes > l->memory_bytes)
+            l->memory_bytes = c->memory_bytes;
+    }
+    l->bytes_max = min_u64(l->size_bytes, l->memory_bytes);
 }
 
 /* Bytes of a file whose weights are all of the type that is read fastest. */
@@ -162,10 +186,7 @@ int limits_init(struct limits *l, const struct settings *s, const struct subject
                          .speed_bytes = UINT64_MAX,
                          .context = t->context};
     l->smallest_bytes = m->fixed_bytes + allocate_smallest(&m->sizes);
-    if (!num_mul_u64(model_kv_bytes_per_token(m->desc), t->context, &l->kv_bytes))
-        return err_set(e, ERR_INPUT, "give a smaller --context",
-                       "the KV cache at %u tokens of context overflows", t->context);
-    if (limit_preset(l, s, m, e) != 0)
+    if (caches_init(l, s, m, e) != 0 || limit_preset(l, s, m, e) != 0)
         return -1;
     if (t->size_max > 0)
         l->size_bytes = min_u64(l->size_bytes, t->size_max);
@@ -177,7 +198,6 @@ int limits_init(struct limits *l, const struct settings *s, const struct subject
     limit_memory(l, s, m);
     limit_speed(l, s, m, speed, speed->factor * speed->overhead_ms, speed->factor,
                 remote(s) ? 1 : speed_margin);
-    combine(l);
     return 0;
 }
 
@@ -215,15 +235,17 @@ static int prove_memory(const struct limits *l, const struct settings *s, const 
                         char *sentence)
 {
     char want[NUM_TEXT_MAX], weights[NUM_TEXT_MAX], kv[NUM_TEXT_MAX];
-    uint64_t least = allocate_smallest(&m->sizes) + l->kv_bytes;
+    const struct cache_choice *c = &l->caches[l->n_caches - 1]; /* the smallest */
+    uint64_t least = allocate_smallest(&m->sizes) + c->kv_bytes;
+    char types[CACHE_TEXT_MAX];
     if (s->targets.memory_max == 0 || least <= s->targets.memory_max)
         return 0;
     snprintf(sentence, ERR_MESSAGE_MAX,
-             "%s of memory cannot hold the smallest candidate: %s of weights and %s of KV cache at "
-             "%u tokens of context",
+             "%s of memory cannot hold the smallest candidate: %s of weights and %s of KV cache "
+             "(%s) at %u tokens of context",
              num_format_size(s->targets.memory_max, want),
              num_format_size(allocate_smallest(&m->sizes), weights),
-             num_format_size(l->kv_bytes, kv), l->context);
+             num_format_size(c->kv_bytes, kv), cache_text(c->types, types), l->context);
     return 2;
 }
 
@@ -308,27 +330,52 @@ static void learn_speed(struct limits *l, const struct settings *s, const struct
         limit_speed(l, s, m, speed, f.at_zero, f.slope, speed_margin);
 }
 
+/* libllama's own account of a candidate's cache and buffers. */
+static void learn_memory(struct limits *l, const struct trial *t)
+{
+    uint64_t known = t->score.weights_bytes + t->score.kv_bytes;
+    for (int i = 0; i < l->n_caches; i++) {
+        struct cache_choice *c = &l->caches[i];
+        if (t->failed || t->score.memory_bytes <= known || !cache_same(c->types, t->recipe.cache))
+            continue;
+        c->compute_bytes = t->score.memory_bytes - known;
+        c->kv_bytes = t->score.kv_bytes;
+    }
+}
+
 void limits_learn(struct limits *l, const struct settings *s, const struct subject *m,
                   const struct speed *speed, const struct trials *t)
 {
-    for (size_t i = 0; i < t->n; i++) {
-        const struct score *c = &t->items[i].score;
-        uint64_t known = c->weights_bytes + c->kv_bytes;
-        if (t->items[i].failed || c->memory_bytes <= known)
-            continue;
-        l->compute_bytes = c->memory_bytes - known;
-        l->kv_bytes = c->kv_bytes; /* libllama pads the context; its own number counts */
-    }
+    for (size_t i = 0; i < t->n; i++)
+        learn_memory(l, &t->items[i]);
     limit_memory(l, s, m);
     if (!l->speed_predicted)
         learn_speed(l, s, m, speed, t);
-    combine(l);
 }
 
 static void set_limit(json_t *o, const char *key, uint64_t bytes)
 {
     if (bytes != UINT64_MAX && bytes <= INT64_MAX)
         json_object_set_new(o, key, json_integer((json_int_t)bytes));
+}
+
+/* Without a choice, kv_bytes says it all. */
+static json_t *caches_limits_new(const struct limits *l)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < l->n_caches; i++) {
+        const struct cache_choice *c = &l->caches[i];
+        if (!c->useful)
+            continue;
+        json_t *o = cache_json_new(c->types);
+        set_limit(o, "kv_bytes", c->kv_bytes);
+        if (c->fits)
+            set_limit(o, "bytes_max", min_u64(l->size_bytes, c->memory_bytes));
+        if (!isnan(c->kld))
+            json_object_set_new(o, "kld", json_real_new(c->kld));
+        json_array_append_new(list, o);
+    }
+    return list;
 }
 
 json_t *limits_json_new(const struct limits *l)
@@ -340,7 +387,11 @@ json_t *limits_json_new(const struct limits *l)
     if (l->ms_max > 0)
         json_object_set_new(o, "ms_per_token_max", json_real_new(l->ms_max));
     set_limit(o, "smallest_bytes", l->smallest_bytes);
-    set_limit(o, "kv_bytes", l->kv_bytes);
+    set_limit(o, "kv_bytes", l->caches[0].kv_bytes);
+    json_t *caches = caches_limits_new(l);
+    if (json_array_size(caches) > 1 || !cache_is_default(l->caches[0].types))
+        json_object_set(o, "caches", caches);
+    json_decref(caches);
     json_object_set_new(o, "context", json_integer((json_int_t)l->context));
     if (l->bandwidth_gbs > 0)
         json_object_set_new(o, "bandwidth_gbs", json_real_new(l->bandwidth_gbs));

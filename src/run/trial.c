@@ -128,6 +128,7 @@ int trial_run(struct run *r, struct proposal *p, struct err *e)
                       .group_types = p->group_types,
                       .bytes = p->bytes,
                       .predicted_kld = p->predicted_kld,
+                      .cache_kld = p->cache_kld,
                       .stock = p->stock_name != NULL,
                       .stock_name = p->stock_name,
                       .reason = xstrdup(p->reason)};

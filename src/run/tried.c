@@ -87,10 +87,14 @@ static size_t rival_of(const struct run *r, size_t i)
 static void label_of(const struct run *r, size_t i, char text[static 64])
 {
     const struct trial *t = &r->trials.items[i];
+    char types[CACHE_TEXT_MAX] = "";
+    if (!cache_is_default(t->recipe.cache))
+        cache_text(t->recipe.cache, types);
+    const char *before = types[0] ? ", " : "", *after = types[0] ? " KV" : "";
     if (t->stock_name)
-        snprintf(text, 64, "%s", t->stock_name);
+        snprintf(text, 64, "%s%s%.24s%s", t->stock_name, before, types, after);
     else
-        snprintf(text, 64, "composed %zu", i + 1);
+        snprintf(text, 64, "composed %zu%s%.24s%s", i + 1, before, types, after);
 }
 
 /* Without targets. */

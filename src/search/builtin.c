@@ -143,17 +143,20 @@ static int optimum(struct look *l, uint64_t file_limit, double *kld, struct err 
 static int propose(struct look *l, struct proposal *p, const char *what, struct err *e)
 {
     const struct search_space *s = l->space;
-    char size[NUM_TEXT_MAX];
+    char size[NUM_TEXT_MAX], remark[CACHE_TEXT_MAX + 16];
     size_t bytes = s->groups->n * sizeof(*p->group_types);
     *p = (struct proposal){0};
     if (search_recipe(&p->recipe, s->desc, s->groups, l->types, e) != 0)
         return -1;
     p->recipe.feedback = s->feedback ? xstrdup(s->feedback) : NULL;
+    p->recipe.cache = s->cache;
     p->group_types = xcalloc(s->groups->n + 1, sizeof(*p->group_types));
     memcpy(p->group_types, l->types, bytes);
     p->bytes = s->fixed_bytes + allocate_bytes(s->table, l->types);
-    p->predicted_kld = allocate_kld(&l->table, l->types) + l->floor;
-    snprintf(p->reason, sizeof(p->reason), "%s, %s", what, num_format_size(p->bytes, size));
+    p->cache_kld = s->cache_kld;
+    p->predicted_kld = allocate_kld(&l->table, l->types) + l->floor + s->cache_kld;
+    snprintf(p->reason, sizeof(p->reason), "%s, %s%s", what, num_format_size(p->bytes, size),
+             cache_remark(s->cache, remark));
     return 0;
 }
 
@@ -207,6 +210,7 @@ static const struct trial *best_known(const struct look *l)
     for (size_t i = 0; i < l->history->n; i++) {
         const struct trial *t = &l->history->items[i];
         if (t->failed || !t->group_types || t->bytes > l->limit ||
+            !cache_same(t->recipe.cache, l->space->cache) ||
             isnan(allocate_kld(&l->table, t->group_types)) || !fast_enough(l, t->group_types))
             continue;
         if (!best || t->score.kld_mean < best->score.kld_mean)
@@ -225,7 +229,7 @@ static int next_refined(struct look *l, struct proposal *p, struct err *e)
     const struct trial *best = best_known(l);
     double kld = allocate_kld(&l->weighted, l->types);
     double known = best ? allocate_kld(&l->weighted, best->group_types) : INFINITY;
-    bool fresh = !history_has_types(l->history, l->types, l->space->groups->n);
+    bool fresh = !history_has_types(l->space, l->history, l->types);
     if (fresh && (searched == 0 || !best || kld < worth_a_file * known))
         return propose(
             l, p, searched == 0 ? "additive optimum" : "optimum of corrected sensitivities", e);
@@ -271,7 +275,7 @@ static int next_rung(struct look *l, struct proposal *p, struct err *e)
             continue;
         if (optimum(l, limit, NULL, e) != 0)
             return -1;
-        if (!history_has_types(l->history, l->types, l->space->groups->n))
+        if (!history_has_types(l->space, l->history, l->types))
             return propose(l, p, "additive optimum of the ladder", e);
     }
     return 1;
@@ -375,20 +379,61 @@ static int next_accurate(struct look *l, struct proposal *p, struct err *e)
     for (int i = 0; i < HALVINGS && b.high - limit > b.high / 512; i++) {
         if (optimum(l, limit, NULL, e) != 0)
             return -1;
-        if (!history_has_types(l->history, l->types, l->space->groups->n))
+        if (!history_has_types(l->space, l->history, l->types))
             return propose(l, p, "smallest that should agree often enough", e);
         limit += (b.high - limit) / 2;
     }
     return 1;
 }
 
-static int builtin_next(void *ud, const struct search_space *space, const struct trials *history,
-                        struct proposal *p, struct err *e)
+/* ---- the KV cache ---- */
+
+const char *cache_remark(struct cache_types t, char text[static CACHE_TEXT_MAX + 16])
 {
-    (void)ud;
-    int rc = stocks_next(space, history, p, e);
-    if (rc != 1 || !space->table)
-        return rc;
+    char types[CACHE_TEXT_MAX];
+    text[0] = 0;
+    if (!cache_is_default(t))
+        snprintf(text, CACHE_TEXT_MAX + 16, ", %s KV cache", cache_text(t, types));
+    return text;
+}
+
+struct search_space search_with_cache(const struct search_space *s, int k)
+{
+    struct search_space one = *s;
+    if (k < s->n_caches) {
+        one.bytes_limit = s->caches[k].bytes_limit;
+        one.cache = s->caches[k].types;
+        one.cache_kld = s->caches[k].kld;
+    }
+    return one;
+}
+
+/* Its types cost KL and leave bytes, which save KL: one more group, whose choices are few enough
+ * to solve the knapsack for each. */
+int search_best_cache(const struct search_space *s, const struct trials *history,
+                      double kld[static SEARCH_CACHES_MAX], struct err *e)
+{
+    int best = 0;
+    for (int k = 0; k < s->n_caches; k++) {
+        struct search_space one = search_with_cache(s, k);
+        struct look l;
+        look_init(&l, &one, history);
+        kld[k] = NAN;
+        int rc = l.limit > one.bytes_limit ? 0 : optimum(&l, l.limit, &kld[k], e);
+        kld[k] += l.floor + one.cache_kld;
+        look_release(&l);
+        if (rc != 0)
+            return -1;
+        if (kld[k] < kld[best] || (isnan(kld[best]) && !isnan(kld[k])))
+            best = k;
+    }
+    return best;
+}
+
+static int next_of_search(const struct search_space *space, const struct trials *history,
+                          struct proposal *p, struct err *e)
+{
+    int rc;
     bool free = space->bytes_limit == UINT64_MAX && !targets_any(&space->targets);
     if (history_search_count(history) >= space->max_trials)
         return free ? next_rival(space, history, p, e) : 1;
@@ -402,6 +447,25 @@ static int builtin_next(void *ud, const struct search_space *space, const struct
         rc = next_refined(&l, p, e);
     look_release(&l);
     return free && rc == 1 ? next_rival(space, history, p, e) : rc;
+}
+
+/* Stock mixes run with the cache that is chosen, so that what a candidate gains over them is not
+ * the merit of its cache; one, the largest that fits, also with the cache that everybody has. */
+static int builtin_next(void *ud, const struct search_space *space, const struct trials *history,
+                        struct proposal *p, struct err *e)
+{
+    double kld[SEARCH_CACHES_MAX];
+    (void)ud;
+    int rc = 1, best = space->table ? search_best_cache(space, history, kld, e) : 0;
+    if (best < 0)
+        return -1;
+    struct search_space first = search_with_cache(space, 0),
+                        chosen = search_with_cache(space, best);
+    if (best > 0)
+        rc = stocks_next(&first, history, 1, p, e);
+    if (rc == 1)
+        rc = stocks_next(&chosen, history, SIZE_MAX, p, e);
+    return rc == 1 && space->table ? next_of_search(&chosen, history, p, e) : rc;
 }
 
 static void builtin_close(void *ud)

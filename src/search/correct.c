@@ -59,9 +59,10 @@ static bool observe(struct seen *s, const struct probe_table *t, const struct pr
         (trial->recipe.feedback != NULL) != fed)
         return false;
     double p = allocate_kld(t, trial->group_types);
-    if (!(p > 0) || !(trial->score.kld_mean > 0))
+    double y = trial->score.kld_mean - trial->cache_kld; /* of the weights */
+    if (!(p > 0) || !(y > 0))
         return false;
-    *s = (struct seen){.residual = trial->score.kld_mean / p - 1, .inverse = 1 / p};
+    *s = (struct seen){.residual = y / p - 1, .inverse = 1 / p};
     s->group = xcalloc(t->n_groups + 1, sizeof(*s->group));
     for (size_t g = 0; g < t->n_groups; g++) {
         int k = type_index(t, trial->group_types[g]);

@@ -56,11 +56,12 @@ static size_t steps_make(struct step *out, const struct probe_table *t, const en
     return n;
 }
 
-bool history_has_types(const struct trials *h, const enum dtype *types, size_t n_groups)
+bool history_has_types(const struct search_space *s, const struct trials *h,
+                       const enum dtype *types)
 {
     for (size_t i = 0; i < h->n; i++)
-        if (h->items[i].group_types &&
-            memcmp(h->items[i].group_types, types, n_groups * sizeof(*types)) == 0)
+        if (h->items[i].group_types && cache_same(h->items[i].recipe.cache, s->cache) &&
+            memcmp(h->items[i].group_types, types, s->groups->n * sizeof(*types)) == 0)
             return true;
     return false;
 }
@@ -69,7 +70,7 @@ struct moves {
     const struct probe_table *table;
     const struct trials *history;
     const enum dtype *from;
-    const struct search_time *time;
+    const struct search_space *space;
     enum dtype *trying, *best; /* (n_groups) */
     double best_value;
 };
@@ -86,10 +87,10 @@ static void consider(struct moves *m, const struct step *a, const struct step *b
     m->trying[a->group] = m->table->types[a->type];
     if (b)
         m->trying[b->group] = m->table->types[b->type];
-    if (m->time->ms_max > 0 &&
-        !(search_ms(m->time, m->trying, m->table->n_groups) <= m->time->ms_max))
+    const struct search_time *time = &m->space->time;
+    if (time->ms_max > 0 && !(search_ms(time, m->trying, m->table->n_groups) <= time->ms_max))
         return;
-    if (history_has_types(m->history, m->trying, m->table->n_groups))
+    if (history_has_types(m->space, m->history, m->trying))
         return;
     memcpy(m->best, m->trying, bytes);
     m->best_value = value;
@@ -100,7 +101,7 @@ bool moves_best(const struct search_space *s, const struct probe_table *t, const
 {
     size_t room = t->n_groups * (size_t)t->n_types + 1;
     struct step *steps = xcalloc(room, sizeof(*steps));
-    struct moves m = {.table = t, .history = h, .from = from, .time = &s->time, .best = types};
+    struct moves m = {.table = t, .history = h, .from = from, .space = s, .best = types};
     uint64_t now = s->fixed_bytes + allocate_bytes(t, from);
     int64_t free_bytes = (int64_t)(s->bytes_limit - now);
     m.trying = xcalloc(t->n_groups + 1, sizeof(*m.trying));

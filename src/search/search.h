@@ -55,6 +55,7 @@ struct trial {
     double *window_kld; /* (n_windows) mean KL of each window, for paired comparison; xfree */
     size_t n_windows;
     double predicted_kld; /* NaN = none */
+    double cache_kld;     /* what the types of its KV cache cost alone, part of its score */
     bool stock;
     bool failed;            /* could not be made or measured; never proposed again */
     const char *stock_name; /* static */
@@ -124,6 +125,14 @@ uint64_t allocate_largest(const struct probe_table *t);
 double allocate_kld(const struct probe_table *t, const enum dtype *types);
 uint64_t allocate_bytes(const struct probe_table *t, const enum dtype *types);
 
+/* A KV cache that candidates may be run with: what it leaves for the file, and what it costs. */
+struct search_cache {
+    struct cache_types types;
+    uint64_t bytes_limit; /* of the file beside it; UINT64_MAX = none */
+    double kld;           /* of these types alone, on the search windows */
+};
+enum { SEARCH_CACHES_MAX = 4 };
+
 struct search_space {
     const struct model_desc *desc;
     const struct probe_groups *groups;
@@ -133,6 +142,12 @@ struct search_space {
     uint64_t fixed_bytes; /* of the file outside the groups: header, norms, padding */
     uint64_t bytes_limit; /* of the file, derived from targets; UINT64_MAX = none */
     struct targets targets;
+    struct cache_types cache; /* of proposals, and their KL in cache_kld */
+    double cache_kld;
+    /* Where there is more than one to choose from: each stands for bytes_limit, cache and
+     * cache_kld. The first is the one that nobody has to ask for. */
+    struct search_cache caches[SEARCH_CACHES_MAX];
+    int n_caches;
     struct search_time time;        /* on the device that is meant */
     const char *const *stock_names; /* mixes that may be proposed, NULL-terminated; NULL = all */
     int max_trials;                 /* of the search; stock mixes are not counted */
@@ -146,6 +161,7 @@ struct proposal {
     enum dtype *group_types; /* (n_groups) xfree */
     uint64_t bytes;          /* of the file, as search computes it */
     double predicted_kld;    /* NaN = none */
+    double cache_kld;        /* the part of it that the KV cache has */
     const char *stock_name;  /* static, NULL = not stock */
     char reason[160];        /* why this one, for the log: "additive optimum at 4.13 MB" */
 };
@@ -161,6 +177,14 @@ struct proposer {
 };
 /* The built-in proposer; deterministic, stateless. */
 void search_builtin(struct proposer *p);
+
+/* The space with one of its caches. */
+struct search_space search_with_cache(const struct search_space *s, int k);
+/* Predicted KL of the best choice of types beside each cache, under a table corrected by the
+ * history: NaN where the file that is left for is smaller than any. Returns the best cache, or -1
+ * after an error. Needs s->table; without caches there is nothing to choose: 0. */
+int search_best_cache(const struct search_space *s, const struct trials *history,
+                      double kld[static SEARCH_CACHES_MAX], struct err *e);
 
 /* What a file's KL is expected to have beside the sum over its groups, before any was measured: its
  * activations are quantized too. */

@@ -10,14 +10,19 @@
 double correct_table(struct probe_table *to, const struct probe_table *t,
                      const struct probe_groups *groups, const struct trials *history, bool fed);
 
-/* Was a candidate with these types, or this stock mix, tried before (failed ones included)? */
-bool history_has_types(const struct trials *h, const enum dtype *types, size_t n_groups);
-bool history_has_stock(const struct trials *h, const char *name);
+/* Was a candidate with these types, or this stock mix, tried before (failed ones included) with the
+ * KV cache of the space? */
+bool history_has_types(const struct search_space *s, const struct trials *h,
+                       const enum dtype *types);
+bool history_has_stock(const struct search_space *s, const struct trials *h, const char *name);
+/* ", q8_0 KV cache" for the reason of a proposal; "" for the default. Returns text. */
+const char *cache_remark(struct cache_types t, char text[static CACHE_TEXT_MAX + 16]);
 int history_search_count(const struct trials *h);
 
-/* The stock mixes worth measuring next. 0 = proposal, 1 = none left, -1 = error. */
-int stocks_next(const struct search_space *s, const struct trials *h, struct proposal *p,
-                struct err *e);
+/* The stock mixes worth measuring next, of the first `most`. 0 = proposal, 1 = none left, -1 =
+ * error. */
+int stocks_next(const struct search_space *s, const struct trials *h, size_t most,
+                struct proposal *p, struct err *e);
 /* The mix of no more bytes than t that promises most, unless it was measured or (not `sure`) its
  * prediction leaves no doubt that t is better. Returns as stocks_next. */
 int stocks_rival(const struct search_space *s, const struct trials *h, const struct trial *t,

@@ -209,20 +209,19 @@ static size_t select_front(struct search_stock *list, size_t n, size_t most)
     return n;
 }
 
-bool history_has_stock(const struct trials *h, const char *name)
+static const struct trial *stock_trial(const struct search_space *s, const struct trials *h,
+                                       const char *name)
 {
     for (size_t i = 0; i < h->n; i++)
-        if (h->items[i].stock_name && strcmp(h->items[i].stock_name, name) == 0)
-            return true;
-    return false;
-}
-
-static const struct trial *stock_trial(const struct trials *h, const char *name)
-{
-    for (size_t i = 0; i < h->n; i++)
-        if (h->items[i].stock_name && strcmp(h->items[i].stock_name, name) == 0)
+        if (h->items[i].stock_name && strcmp(h->items[i].stock_name, name) == 0 &&
+            cache_same(h->items[i].recipe.cache, s->cache))
             return &h->items[i];
     return NULL;
+}
+
+bool history_has_stock(const struct search_space *s, const struct trials *h, const char *name)
+{
+    return stock_trial(s, h, name) != NULL;
 }
 
 /* Bisection by size for an accuracy target: list is on the front, largest first. Returns the index
@@ -233,7 +232,7 @@ static size_t bisect(const struct search_space *s, const struct trials *h,
 {
     size_t met = 0, missed = n; /* list[met - 1] meets, list[missed] does not */
     for (size_t i = 0; i < n; i++) {
-        const struct trial *t = stock_trial(h, list[i].name);
+        const struct trial *t = stock_trial(s, h, list[i].name);
         if (!t)
             continue;
         if (!t->failed && targets_met(&s->targets, t->bytes, s->desc->parameters, &t->score, NULL))
@@ -243,7 +242,7 @@ static size_t bisect(const struct search_space *s, const struct trials *h,
     }
     for (size_t tries = 0; met < missed && tries <= n; tries++) {
         size_t middle = met + (missed - met) / 2;
-        if (!history_has_stock(h, list[middle].name))
+        if (!history_has_stock(s, h, list[middle].name))
             return middle;
         missed = middle;
     }
@@ -251,16 +250,18 @@ static size_t bisect(const struct search_space *s, const struct trials *h,
 }
 
 /* Under a table for error feedback, which mixes do without, no prediction is right. */
-static void propose(struct proposal *p, const struct search_stock *m, bool fed)
+static void propose(struct proposal *p, const struct search_space *s, const struct search_stock *m)
 {
-    char size[NUM_TEXT_MAX];
+    char size[NUM_TEXT_MAX], remark[CACHE_TEXT_MAX + 16];
     *p = (struct proposal){.bytes = m->bytes,
-                           .predicted_kld = fed ? NAN : m->kld,
+                           .predicted_kld = s->feedback ? NAN : m->kld + s->cache_kld,
+                           .cache_kld = s->cache_kld,
                            .stock_name = m->name,
                            .group_types = m->types};
     recipe_init(&p->recipe, m->name);
-    snprintf(p->reason, sizeof(p->reason), "stock mix %s, %s", m->name,
-             num_format_size(m->bytes, size));
+    p->recipe.cache = s->cache;
+    snprintf(p->reason, sizeof(p->reason), "stock mix %s, %s%s", m->name,
+             num_format_size(m->bytes, size), cache_remark(s->cache, remark));
 }
 
 int stocks_rival(const struct search_space *s, const struct trials *h, const struct trial *t,
@@ -274,18 +275,18 @@ int stocks_rival(const struct search_space *s, const struct trials *h, const str
     for (size_t i = 0; i < n; i++)
         if (list[i].bytes <= t->bytes && (pick == n || list[i].kld < list[pick].kld))
             pick = i;
-    bool found = pick < n && !history_has_stock(h, list[pick].name) &&
+    bool found = pick < n && !history_has_stock(s, h, list[pick].name) &&
                  (sure || list[pick].kld <= doubt * t->score.kld_mean);
     if (found) {
-        propose(p, &list[pick], s->feedback != NULL);
+        propose(p, s, &list[pick]);
         list[pick].types = NULL;
     }
     search_stocks_free(list, n);
     return found ? 0 : 1;
 }
 
-int stocks_next(const struct search_space *s, const struct trials *h, struct proposal *p,
-                struct err *e)
+int stocks_next(const struct search_space *s, const struct trials *h, size_t most,
+                struct proposal *p, struct err *e)
 {
     struct search_stock *list = NULL;
     size_t n = 0, pick;
@@ -301,11 +302,11 @@ int stocks_next(const struct search_space *s, const struct trials *h, struct pro
     if (targets_accuracy_only(&s->targets) && s->bytes_limit == UINT64_MAX)
         pick = bisect(s, h, list, n);
     else
-        for (pick = 0; pick < n && history_has_stock(h, list[pick].name);)
+        for (pick = 0; pick < n && history_has_stock(s, h, list[pick].name);)
             pick++;
-    bool found = pick < n;
+    bool found = pick < n && pick < most;
     if (found) {
-        propose(p, &list[pick], s->feedback != NULL);
+        propose(p, s, &list[pick]);
         list[pick].types = NULL;
     }
     search_stocks_free(list, n);

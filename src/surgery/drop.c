@@ -157,6 +157,7 @@ int surgery_apply(struct model *m, const struct recipe *r, struct err *e)
     if (check(m, r, e) != 0 || drop_tensors(m, r, e) != 0)
         return -1;
     drop_metadata(m, r, n_layer);
+    model_describe_cache(m);
     return 0;
 }
 

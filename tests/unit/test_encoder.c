@@ -178,7 +178,7 @@ static void test_not_measured(void **state)
     hf_write_all(&h);
     struct model *m = hf_open(&h);
     assert_true(model_desc(m)->encoder);
-    assert_int_equal(model_kv_bytes_per_token(model_desc(m)), 0);
+    assert_int_equal(model_kv_bytes_per_token(model_desc(m), (struct cache_types){0}), 0);
     assert_int_equal(model_check_generates(m, &e), -1);
     assert_int_equal(e.code, ERR_UNSUPPORTED);
     assert_non_null(strstr(e.message, "encoder (bert)"));

@@ -63,7 +63,7 @@ static void test_describes(void **state)
     for (size_t i = 0; i < h.n; i++)
         parameters += hf_elements(&h.tensors[i]);
     assert_int_equal(d->parameters, parameters);
-    assert_int_equal(model_kv_bytes_per_token(d), 2 * 2 * 4 * 4);
+    assert_int_equal(model_kv_bytes_per_token(d, (struct cache_types){0}), 2 * 2 * 4 * 4);
     assert_false(model_is_gguf(m));
     assert_false(model_is_quantized(m));
     assert_string_equal(model_path(m), h.dir);
@@ -664,7 +664,7 @@ static void test_sample(void **state)
     assert_int_equal(d->n_layer, 8);
     assert_true(d->tied);
     assert_int_equal(d->n_vocab, 4096);
-    assert_int_equal(model_kv_bytes_per_token(d), 4096);
+    assert_int_equal(model_kv_bytes_per_token(d, (struct cache_types){0}), 4096);
     hf_text_is(m, "tokenizer.ggml.pre", "gpt-2");
     hf_text_is(m, "general.size_label", "7.3M");
     assert_true(hf_flag(m, "tokenizer.ggml.add_bos_token"));

@@ -136,13 +136,13 @@ static void test_round_trip(void **state)
         "{\"sintra_recipe\":1,\"container\":\"gguf\",\"base\":\"q4_k\",\"rules\":["
         "{\"match\":\"token_embd.weight\",\"type\":\"q6_k\"},"
         "{\"match\":\"blk.{0-3}.ffn_down.weight\",\"type\":\"Q5_K\"}],\"drop_layers\":[],"
-        "\"prune\":{\"ffn_ratio\":0.0,\"heads_ratio\":0},\"kv\":{\"k\":\"f16\",\"v\":\"F16\"},"
+        "\"prune\":{\"ffn_ratio\":0.0,\"heads_ratio\":0},\"kv\":{\"k\":\"Q8_0\",\"v\":\"F16\"},"
         "\"importance\":\"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"}";
     const char *canonical =
         "{\"sintra_recipe\":1,\"container\":\"gguf\",\"base\":\"Q4_K_M\",\"rules\":["
         "{\"match\":\"token_embd.weight\",\"type\":\"Q6_K\"},"
         "{\"match\":\"blk.{0-3}.ffn_down.weight\",\"type\":\"Q5_K\"}],\"drop_layers\":[],"
-        "\"prune\":{\"ffn_ratio\":0,\"heads_ratio\":0},\"kv\":{\"k\":\"f16\",\"v\":\"f16\"},"
+        "\"prune\":{\"ffn_ratio\":0,\"heads_ratio\":0},\"kv\":{\"k\":\"q8_0\",\"v\":\"f16\"},"
         "\"importance\":\"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"}";
     struct recipe r, copy;
     struct err e;
@@ -216,7 +216,8 @@ static void test_refusals(void **state)
         {WITH("\"prune\":{\"ffn_ratio\":0.1}"), "pruning"},
         {WITH("\"prune\":{\"depth\":0}"), "prune.depth"},
         {WITH("\"prune\":[]"), "expected an object"},
-        {WITH("\"kv\":{\"k\":\"q8_0\"}"), "KV cache"},
+        {WITH("\"kv\":{\"k\":\"q6_k\"}"), "'q6_k' is not a type of a KV cache"},
+        {WITH("\"kv\":{\"v\":8}"), "expected strings"},
         {WITH("\"kv\":{\"x\":\"f16\"}"), "unknown members"},
         {WITH("\"importance\":\"abc\""), "64"},
         {WITH("\"importance\":7"), "importance"},

@@ -207,6 +207,80 @@ static void test_other_targets(void **state)
     }
 }
 
+static const char *text_of(const json_t *o, const char *a, const char *b)
+{
+    return json_opt_str(json_object_get(o, a), b, "");
+}
+
+/* All candidates' KV caches have these types. */
+static void expect_caches(const json_t *report, const char *list, const char *k)
+{
+    const json_t *c;
+    size_t i;
+    json_array_foreach(json_object_get(report, list), i, c)
+    {
+        assert_string_equal(text_of(json_object_get(c, "recipe"), "kv", "k"), k);
+    }
+    assert_true(i > 0);
+}
+
+/* A memory that a long context nearly fills: a smaller cache leaves more for the weights. */
+static void test_memory_chooses_a_cache(void **state)
+{
+    struct place p;
+    struct seen seen = {0};
+    char sentence[600];
+    (void)state;
+    place_init(&p);
+    struct run_config c = mock_config(&p);
+    c.targets = (struct targets){.memory_max = 700000000, .context = 8192};
+    json_t *r = optimize(&p, &c, &seen);
+    const json_t *cache = json_object_get(r, "cache");
+    check_labelled(&p, r, &seen);
+    assert_string_equal(json_opt_str(r, "status", ""), "met");
+    assert_string_equal(text_of(r, "cache", "k"), "q5_0");
+    assert_string_equal(json_opt_str(cache, "flags", ""), "-ctk q5_0 -ctv q5_0 -fa on");
+    assert_int_equal(json_array_size(json_object_get(cache, "choices")), 4);
+    const json_t *wide = json_array_get(json_object_get(cache, "choices"), 0),
+                 *taken = json_array_get(json_object_get(cache, "choices"), 2);
+    assert_string_equal(json_opt_str(wide, "k", ""), "f16");
+    assert_string_equal(json_opt_str(taken, "k", ""), "q5_0");
+    assert_true(json_opt_real(wide, "kld_predicted", 0) >
+                2 * json_opt_real(taken, "kld_predicted", 1));
+    assert_true(number(r, "best", "score", "kld_mean") <
+                json_opt_real(wide, "kld_predicted", 0) / 2);
+    double longest = json_opt_real(cache, "longest_context", 0);
+    assert_true(longest >= 8192 && longest < 8500);
+    char *md = run_report_markdown(r), *page = run_report_html(r);
+    snprintf(sentence, sizeof(sentence), "Contexts of up to %.0f tokens fit", longest);
+    assert_non_null(strstr(md, sentence));
+    assert_non_null(strstr(page, sentence));
+    assert_non_null(strstr(md, "| q5_0 |"));
+    xfree(md);
+    xfree(page);
+    json_decref(r);
+    place_release(&p);
+}
+
+static void test_fixed_cache(void **state)
+{
+    struct place p;
+    struct seen seen = {0};
+    (void)state;
+    place_init(&p);
+    struct run_config c = mock_config(&p);
+    c.targets = (struct targets){.memory_max = 700000000, .context = 8192};
+    c.cache = (struct cache_types){CACHE_Q4_0, CACHE_Q5_1};
+    c.cache_fixed = true;
+    json_t *r = optimize(&p, &c, &seen);
+    expect_caches(r, "stock", "q4_0");
+    expect_caches(r, "front", "q4_0");
+    assert_true(json_opt_bool(json_object_get(r, "cache"), "fixed", false));
+    assert_string_equal(text_of(r, "cache", "v"), "q5_1");
+    json_decref(r);
+    place_release(&p);
+}
+
 static void test_no_target_and_presets(void **state)
 {
     static const char *const presets[] = {"auto", "chatbot", "batch", "smallest", "quality"};
@@ -284,8 +358,8 @@ static void test_infeasible(void **state)
     check_infeasible((struct targets){.size_max = 100000000}, NULL,
                      "the target of 95.4 MiB is below");
     check_infeasible((struct targets){.bpw_max = 1}, NULL, "1 bits per weight (131 MiB)");
-    check_infeasible((struct targets){.memory_max = 300000000, .context = 8192}, NULL,
-                     "of KV cache at 8192 tokens");
+    check_infeasible((struct targets){.memory_max = 240000000, .context = 8192}, NULL,
+                     "of KV cache (q4_0) at 8192 tokens");
     check_infeasible((struct targets){.tps_min = 200}, &pi, "200 tokens/s needs at most");
 }
 
@@ -700,6 +774,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bpw),
         cmocka_unit_test(test_other_targets),
+        cmocka_unit_test(test_memory_chooses_a_cache),
+        cmocka_unit_test(test_fixed_cache),
         cmocka_unit_test(test_no_target_and_presets),
         cmocka_unit_test(test_best_effort),
         cmocka_unit_test(test_infeasible),

@@ -371,7 +371,7 @@ static void world_measure(const struct world *w, struct trial *t)
 {
     struct rng r;
     rng_seed(&r, 99);
-    double kld = world_kld(w, t);
+    double kld = world_kld(w, t) + t->cache_kld;
     t->score = (struct score){.has_kld = true, .kld_mean = kld, .top1 = 1 - sqrt(kld) * 0.7};
     t->n_windows = 16;
     t->window_kld = xcalloc(t->n_windows, sizeof(*t->window_kld));
@@ -398,7 +398,8 @@ static int world_run(struct world *w)
                           .bytes = p.bytes,
                           .stock = p.stock_name != NULL,
                           .stock_name = p.stock_name,
-                          .predicted_kld = p.predicted_kld};
+                          .predicted_kld = p.predicted_kld,
+                          .cache_kld = p.cache_kld};
         trial_key(&t.recipe, t.key);
         for (size_t i = 0; i < w->history.n; i++)
             assert_string_not_equal(w->history.items[i].key, t.key);
@@ -413,6 +414,108 @@ static int world_run(struct world *w)
 static uint64_t bytes_at(const struct world *w, double bpw)
 {
     return (uint64_t)((double)w->desc.parameters * bpw / 8);
+}
+
+/* ---- the KV cache as a choice ---- */
+
+static void offer_cache(struct world *w, struct cache_types types, double bpw, double kld)
+{
+    uint64_t limit = bytes_at(w, bpw);
+    w->space.caches[w->space.n_caches++] = (struct search_cache){types, limit, kld};
+    w->space = search_with_cache(&w->space, 0);
+}
+
+/* With which caches stock mixes and composed candidates were proposed. */
+static void count_caches(const struct world *w, struct cache_types types, int *stock, int *composed)
+{
+    *stock = *composed = 0;
+    for (size_t i = 0; i < w->history.n; i++) {
+        const struct trial *t = &w->history.items[i];
+        if (cache_same(t->recipe.cache, types))
+            *(t->stock ? stock : composed) += 1;
+    }
+}
+
+static const struct cache_types f16, q8_0 = {CACHE_Q8_0, CACHE_Q8_0},
+                                     q4_0 = {CACHE_Q4_0, CACHE_Q4_0};
+
+/* A cache that costs little and leaves a bit per weight more is worth it; one that costs more than
+ * the weights gain is not. */
+static void test_proposer_chooses_the_cache(void **state)
+{
+    struct world w;
+    int stock, composed;
+    (void)state;
+    world_init(&w, 5);
+    offer_cache(&w, f16, 3.6, 0);
+    offer_cache(&w, q8_0, 4.8, 1e-5);
+    offer_cache(&w, q4_0, 5.0, 0.05);
+    w.space.bytes_limit = bytes_at(&w, 5.0);
+    world_run(&w);
+    count_caches(&w, q8_0, &stock, &composed);
+    assert_true(stock >= 1 && composed >= 2);
+    count_caches(&w, f16, &stock, &composed);
+    assert_int_equal(stock, 1); /* what everybody has, to compare with */
+    assert_int_equal(composed, 0);
+    count_caches(&w, q4_0, &stock, &composed);
+    assert_int_equal(stock + composed, 0);
+    for (size_t i = 0; i < w.history.n; i++) {
+        const struct trial *t = &w.history.items[i];
+        double bpw = cache_same(t->recipe.cache, f16) ? 3.6 : 4.8;
+        assert_true(t->bytes <= bytes_at(&w, bpw));
+        assert_true((t->cache_kld < 1e-9) == cache_is_default(t->recipe.cache));
+    }
+    world_release(&w);
+}
+
+static void test_proposer_keeps_the_default_cache(void **state)
+{
+    struct world w;
+    int stock, composed;
+    (void)state;
+    world_init(&w, 6);
+    offer_cache(&w, f16, 5.0, 0);
+    offer_cache(&w, q8_0, 5.02, 0.001);
+    w.space.bytes_limit = bytes_at(&w, 5.02);
+    world_run(&w);
+    count_caches(&w, q8_0, &stock, &composed);
+    assert_int_equal(stock + composed, 0);
+    count_caches(&w, f16, &stock, &composed);
+    assert_true(stock >= 1 && composed >= 1);
+    world_release(&w);
+}
+
+/* What a cache costs is part of a score, and must not bend the sensitivities. */
+static void test_cache_does_not_correct_the_table(void **state)
+{
+    struct world w;
+    double before[SEARCH_CACHES_MAX], after[SEARCH_CACHES_MAX];
+    struct err e = {0};
+    (void)state;
+    world_init(&w, 7);
+    for (size_t g = 0; g < w.groups.n; g++)
+        w.truth[g] = 1;
+    offer_cache(&w, q8_0, 4.0, 0.5); /* far above the KL of the weights */
+    assert_int_equal(search_best_cache(&w.space, &w.history, before, &e), 0);
+    world_run(&w);
+    assert_int_equal(search_best_cache(&w.space, &w.history, after, &e), 0);
+    if (fabs(after[0] - before[0]) > 0.3 * (before[0] - 0.5))
+        fail_msg("predicted %g before the trials, %g after them", before[0], after[0]);
+    world_release(&w);
+}
+
+static void test_cache_without_room(void **state)
+{
+    struct world w;
+    double kld[SEARCH_CACHES_MAX];
+    struct err e = {0};
+    (void)state;
+    world_init(&w, 8);
+    offer_cache(&w, f16, 0.5, 0);
+    offer_cache(&w, q8_0, 4.0, 1e-5);
+    assert_int_equal(search_best_cache(&w.space, &w.history, kld, &e), 1);
+    assert_true(isnan(kld[0]) && kld[1] > 1e-5);
+    world_release(&w);
 }
 
 static void test_proposer_under_a_limit(void **state)
@@ -588,6 +691,10 @@ int main(void)
         cmocka_unit_test(test_knee_of_a_smooth_curve),
         cmocka_unit_test(test_knee_of_the_sample),
         cmocka_unit_test(test_targets),
+        cmocka_unit_test(test_proposer_chooses_the_cache),
+        cmocka_unit_test(test_proposer_keeps_the_default_cache),
+        cmocka_unit_test(test_cache_does_not_correct_the_table),
+        cmocka_unit_test(test_cache_without_room),
         cmocka_unit_test(test_proposer_under_a_limit),
         cmocka_unit_test(test_corrections_help),
         cmocka_unit_test(test_proposer_for_accuracy),

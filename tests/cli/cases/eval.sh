@@ -9,3 +9,14 @@ done
 sintra eval bf16.gguf -t 1 -q -r sample --corpus numbers.txt | grep -E 'KL divergence|top-1|on .* tokens'
 sintra eval q8.gguf -t 1 -q -r bf16.gguf --corpus numbers.txt --context 128 --tokens 200 | tail -n 1
 sintra eval q8.gguf -t 1 -q --tokens 256 | grep -cE 'perplexity|KL'
+# The types of the KV cache: what they alone cost, and that the result says them.
+kld() {
+    sintra eval bf16.gguf -t 1 -q -r bf16.gguf --corpus numbers.txt "$@" --json >c.json
+    sed -n 's/.*"kld_mean": \([0-9.e-]*\),.*/\1/p' c.json
+}
+echo "f16 $(kld)"
+kld --cache-type-k q8_0 --cache-type-v Q8_0 >eight
+kld --cache-type-k q8_0 --cache-type-v q4_0 >half
+tr -d ' \n' <c.json | grep -o '"cache":{[^}]*}'
+kld --cache-type-k q4_0 --cache-type-v q4_0 >four
+cat eight half four | awk '{ if (!($1 > last)) print "out of order"; last = $1 } END { print NR " in order" }'

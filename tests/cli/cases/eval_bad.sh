@@ -17,3 +17,4 @@ try eval q8.gguf --reference sample --corpus latin1.txt
 head -c 100000 q8.gguf >cut.gguf
 try eval cut.gguf --reference sample
 try eval q8.gguf --context 8
+try eval q8.gguf --cache-type-k q6_k

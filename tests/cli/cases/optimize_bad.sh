@@ -7,7 +7,7 @@ try() {
 }
 try optimize --target-size 1MB
 try optimize --target-bpw 1
-try optimize --target-memory 2MB
+try optimize --target-memory 1500kB
 try optimize --model nowhere --target-bpw 4
 try optimize --profile nowhere
 try optimize --corpus nowhere.txt --target-bpw 4.5
