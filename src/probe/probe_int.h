@@ -17,4 +17,7 @@ int values_errors(const struct probe_job *job, size_t i, const uint64_t *bytes, 
 float *values_decoded(const struct probe_job *job, size_t i, enum dtype type, uint64_t *n,
                       struct err *e);
 
+/* KL of the model as it is in the engine now, on as many windows as the confidence needs. */
+int probe_read(const struct probe_job *job, struct stat_mean *kld, size_t *windows, struct err *e);
+
 #endif

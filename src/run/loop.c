@@ -55,6 +55,8 @@ void run_space(struct run *r, struct search_space *s)
         .feedback = r->have_factors ? r->factors.sha256 : NULL,
         .max_trials = trials_most(r),
         .codebook_handicap = handicap(r),
+        .drops = r->blocks.items,
+        .n_drops = r->blocks.n,
     };
 }
 

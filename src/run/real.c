@@ -476,10 +476,27 @@ static int probe_step(struct run *r, struct real *w, struct err *e)
     return rc;
 }
 
+/* The float type of the original is a part of what was measured. */
+static int blocks_step(struct run *r, struct real *w, struct err *e)
+{
+    char key[65], text[160];
+    text_key(&w->text, TEXT_SEARCH, key);
+    snprintf(text, sizeof(text), "%s %s", key, fs_basename(w->original));
+    struct probe_job job = {.model = r->subject.model,
+                            .engine = w->engine,
+                            .windows = w->text.part[TEXT_SEARCH].w,
+                            .reference = &w->search,
+                            .progress = &r->stages.progress};
+    job.windows.n_windows = r->subject.scale.probe;
+    return blocks_find(r, &job, text, e);
+}
+
 static int real_probe(struct run *r, struct err *e)
 {
     struct real *w = r->world_data;
     int rc = with_original(r, w, probe_step, e);
+    if (rc == 0)
+        rc = with_original(r, w, blocks_step, e);
     stop_original(w);
     return rc;
 }
@@ -490,11 +507,16 @@ static int real_bake(struct run *r, const struct recipe *recipe, const char *pat
                      struct err *e)
 {
     struct bake_result done = {0};
+    struct cut c = {0};
+    bool lacks = recipe->n_drop_layers > 0;
+    if (lacks && cut_open(&c, r, recipe, e) != 0)
+        return -1;
     char *memo = xasprintf("%s/cache/encoded", r->set.home);
-    struct bake_job job = {.model = r->subject.model,
+    const struct factors *factors = lacks ? &c.factors : &r->factors;
+    struct bake_job job = {.model = lacks ? c.model : r->subject.model,
                            .recipe = recipe,
-                           .imatrix = &r->imatrix,
-                           .factors = recipe->feedback ? &r->factors : NULL,
+                           .imatrix = lacks ? &c.imatrix : &r->imatrix,
+                           .factors = recipe->feedback ? factors : NULL,
                            .imatrix_name = "imatrix.gguf",
                            .output = path,
                            .threads = r->set.threads,
@@ -503,6 +525,7 @@ static int real_bake(struct run *r, const struct recipe *recipe, const char *pat
                            .progress = &r->stages.progress};
     int rc = bake_gguf(&job, &done, e);
     xfree(memo);
+    cut_close(&c);
     if (rc != 0)
         return -1;
     b->bytes = done.bytes;

@@ -4,6 +4,7 @@
  *   target.c    targets and presets → limits; what arithmetic proves infeasible
  *   speed.c     milliseconds per token of each type on the device
  *   subject.c   the model as the loop sees it: groups, types, exact sizes
+ *   blocks.c   blocks that candidates may lack
  *   record.c    rows and events: what survives a kill, and what a listener hears
  *   stage.c     stages, their share of the time, progress over all
  *   trial.c     one candidate: made, measured, recorded
@@ -94,6 +95,10 @@ void subject_choose_types(struct subject *m, const struct settings *s, uint64_t 
 int subject_file_bytes(const struct subject *m, const struct recipe *r,
                        const struct imatrix *imatrix, const char *dataset, uint64_t *bytes,
                        struct err *e);
+/* The same of what the groups do not account for, which is alike for all recipes. Needs model, desc
+ * and groups. */
+int subject_fixed_bytes(const struct subject *m, const struct imatrix *imatrix, const char *dataset,
+                        uint64_t *bytes, struct err *e);
 /* Name of the dataset in an importance matrix made from this corpus. */
 const char *subject_dataset(const struct settings *s);
 enum { CALIBRATION_CHUNK_TOKENS = 512 };
@@ -229,6 +234,34 @@ struct finalists {
     size_t n, capacity;
 };
 
+/* ---- blocks.c ---- */
+
+/* Sets of blocks that candidates may lack; each has one more than that before. */
+struct blocks {
+    uint64_t limit; /* of the file, before anything was measured; UINT64_MAX = it is not low */
+    struct search_drop *items;
+    uint32_t **layers;     /* of the items */
+    struct model **models; /* what is left, for the items' descriptions */
+    size_t n;
+};
+/* What bake needs of the model without the blocks that a recipe drops. */
+struct cut {
+    struct model *model;
+    struct imatrix imatrix;
+    struct factors factors; /* borrows from the run's */
+};
+int cut_open(struct cut *c, const struct run *r, const struct recipe *recipe, struct err *e);
+void cut_close(struct cut *c);
+/* Is the limit so low that blocks may be left out? Before anything is measured, so that a resumed
+ * run answers alike. */
+void blocks_consider(struct run *r);
+/* Fills r->blocks, when it may, by measuring; a note says what was found. job: of the probes, its
+ * engine holding the original; text: hash of its windows. */
+int blocks_find(struct run *r, const struct probe_job *job, const char *text, struct err *e);
+void blocks_release(struct blocks *b);
+/* At most so many bytes has the smallest file that lacks as many blocks as may be left out. */
+uint64_t blocks_least(const struct subject *m);
+
 struct run {
     struct settings set;
     struct subject subject;
@@ -255,8 +288,10 @@ struct run {
     struct {
         int own, sibling;   /* sensitivities that were known */
         char *sibling_name; /* whose the latter are */
+        size_t blocks;      /* sets of blocks whose loss was known */
         double seconds;     /* that they took when they were measured */
     } history;
+    struct blocks blocks;
     struct trials trials;
     char (*file_sha256)[65]; /* per trial, of its file; grows with trials */
     size_t file_sha256_capacity;

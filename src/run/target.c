@@ -204,8 +204,9 @@ static int prove_size(const struct limits *l, const struct settings *s, const st
         snprintf(asked, sizeof(asked), "%.3g bits per weight (%s)",
                  (double)l->size_bytes * 8 / parameters, want);
     snprintf(sentence, ERR_MESSAGE_MAX,
-             "the target of %s is below the smallest file this model can have: %s, %.2f bits per "
-             "weight, with every matrix at its smallest type and %s of header, tokenizer and norms",
+             "the target of %s is below the smallest file this model can have with all its blocks: "
+             "%s, %.2f bits per weight, with every matrix at its smallest type and %s of header, "
+             "tokenizer and norms",
              asked, least, (double)l->smallest_bytes * 8 / parameters,
              num_format_size(m->fixed_bytes, rest));
     return 1;
@@ -249,6 +250,20 @@ static int prove_speed(const struct limits *l, const struct settings *s, const s
     return 3;
 }
 
+/* What only `quantize --drop-layers` reaches: a file that lacks as many blocks as a search would
+ * leave out, the largest. A search does not go there: from types that are the smallest already, it
+ * has nothing to choose. Rounded up to what the whole file has beside its groups. */
+static void hint_blocks(const struct limits *l, const struct subject *m, size_t at,
+                        char hint[static ERR_HINT_MAX])
+{
+    char size[NUM_TEXT_MAX];
+    uint64_t least = blocks_least(m);
+    if (least <= l->size_bytes && !probe_drop_obstacle(m->desc))
+        snprintf(hint + at, ERR_HINT_MAX - at,
+                 "; 'sintra quantize --drop-layers' with a quarter of the blocks reaches %s",
+                 num_format_size(least, size));
+}
+
 int limits_infeasible(const struct limits *l, const struct settings *s, const struct subject *m,
                       const struct hw *hw, char sentence[static ERR_MESSAGE_MAX],
                       char hint[static ERR_HINT_MAX])
@@ -263,8 +278,11 @@ int limits_infeasible(const struct limits *l, const struct settings *s, const st
     if (which == 0)
         which = prove_speed(l, s, m, hw, sentence);
     bool narrowed = m->stock_names != NULL;
-    snprintf(hint, ERR_HINT_MAX, "%s%s", hints[which],
-             which > 0 && narrowed ? "; the profile or preset also narrows the types" : "");
+    int at =
+        snprintf(hint, ERR_HINT_MAX, "%s%s", hints[which],
+                 which > 0 && narrowed ? "; the profile or preset also narrows the types" : "");
+    if (which == 1)
+        hint_blocks(l, m, (size_t)at, hint);
     return which > 0;
 }
 

@@ -21,6 +21,8 @@ static const double close_enough = 0.998; /* of the limit: nothing is left to lo
 
 static double group_ms(const struct search_time *s, size_t group, enum dtype type)
 {
+    if (type == DT_NONE) /* its block is left out */
+        return 0;
     return (unsigned)type < SEARCH_TYPES ? s->ms[group * SEARCH_TYPES + (unsigned)type] : NAN;
 }
 

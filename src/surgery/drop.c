@@ -188,3 +188,25 @@ void surgery_imatrix(struct imatrix *m, const struct recipe *r, uint32_t n_layer
     imatrix_release(m);
     *m = out;
 }
+
+/* ---- factors ---- */
+
+void surgery_factors(struct factors *to, const struct factors *from, const struct recipe *r)
+{
+    *to = (struct factors){0};
+    memcpy(to->sha256, from->sha256, sizeof(to->sha256));
+    to->entries = xcalloc(from->n + 1, sizeof(*to->entries));
+    for (size_t i = 0; i < from->n; i++) {
+        struct factors_entry x = from->entries[i];
+        int layer = model_layer_of(x.name);
+        if (layer >= 0 && dropped(r, (uint64_t)layer))
+            continue;
+        if (layer >= 0) {
+            char *name = renamed(x.name, layer, r);
+            x.name = arena_strndup(&to->file.arena, name, strlen(name));
+            xfree(name);
+        }
+        map_add(&to->by_name, x.name, strlen(x.name), to->n);
+        to->entries[to->n++] = x;
+    }
+}
