@@ -571,8 +571,8 @@ const struct cmd cmd_plan = {
         "Where the model's sensitivities are known (from 'sintra probe' or 'optimize'), it also "
         "predicts the KL divergence of every mix, of the best choice of types within the targets, "
         "whose recipe --json shows, and of the best choices of all sizes. Predictions are for "
-        "choosing; optimize measures. A target for tokens/s measures once how fast this machine "
-        "is with each type.",
+        "choosing; optimize measures. A target for tokens/s or for the first token measures once "
+        "how fast this machine is with each type.",
     .example = "sintra plan --target-bpw 4.5\n"
                "sintra plan --model ./Mistral-7B-v0.3 --profile mac-mini-m4",
     .args = plan_args,

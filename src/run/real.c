@@ -26,14 +26,7 @@ static const double float_share = 0.4;     /* of memory, that an F32 original ma
 static const double half_share = 0.7;      /* the same for a BF16 one */
 static const double reference_share = 0.3; /* of memory, for reference logits */
 static const double speed_seconds = 6;     /* bound of one speed measurement */
-enum {
-    PROMPT_TOKENS = 128,
-    DECODE_TOKENS = 48,
-    REPEATS = 3,
-    WORDS = 24,
-    LOCK_TRIES = 7200,
-    WORKER_TRIES = 3
-};
+enum { DECODE_TOKENS = 48, REPEATS = 3, WORDS = 24, LOCK_TRIES = 7200, WORKER_TRIES = 3 };
 static const enum dtype probe_type = DT_Q3_K;
 
 struct real {
@@ -572,7 +565,7 @@ static int real_speed(struct run *r, const struct trial *t, const char *path, st
 {
     struct measure_options o;
     uint32_t context = r->limits.context;
-    int prompt = context / 2 < PROMPT_TOKENS ? (int)(context / 2) : PROMPT_TOKENS;
+    int prompt = speed_prompt(context);
     bool remote = r->set.has_profile && r->set.profile.remote;
     options(r, &o);
     if (measure_speed(s, path, context, prompt, remote ? 2 : DECODE_TOKENS, remote ? 1 : REPEATS,

@@ -107,11 +107,14 @@ enum { CALIBRATION_CHUNK_TOKENS = 512 };
 
 enum speed_source { SPEED_GUESS, SPEED_BANDWIDTH, SPEED_PROFILE, SPEED_MEASURED };
 
-/* token ms = factor * (max(sum over groups of ms[group][type], least_ms) + overhead_ms) */
+/* token ms = factor * (max(sum over groups of ms[group][type], least_ms) + overhead_ms)
+ * first token ms = first_factor * (sum over groups of first_ms[group][type] + first_overhead_ms)
+ */
 struct speed {
     enum speed_source source;
-    double *ms; /* (n_groups, SEARCH_TYPES), NaN = not known; NULL = nothing is known */
-    double overhead_ms, least_ms, factor;
+    double *ms;       /* (n_groups, SEARCH_TYPES), NaN = not known; NULL = nothing is known */
+    double *first_ms; /* the same for a prompt of speed_prompt tokens */
+    double overhead_ms, least_ms, factor, first_overhead_ms, first_factor;
     struct hw_kernels kernels; /* of SPEED_MEASURED */
 };
 struct run;
@@ -123,6 +126,13 @@ void speed_release(struct speed *s);
 double speed_read_ms(const struct speed *s, const struct subject *m, const enum dtype *types);
 /* Predicted tokens per second; 0 = cannot be predicted. */
 double speed_tps(const struct speed *s, const struct subject *m, const enum dtype *types);
+/* Of the time to the first token, in matrices; NaN = not known. */
+double speed_first_read_ms(const struct speed *s, const struct subject *m, const enum dtype *types);
+/* Predicted milliseconds to the first token; 0 = cannot be predicted. */
+double speed_first_ms(const struct speed *s, const struct subject *m, const enum dtype *types);
+/* Tokens of the prompt whose first token's time is meant. */
+enum { PROMPT_TOKENS = 128 };
+int speed_prompt(uint32_t context);
 double speed_prefill_tps(const struct speed *s, const struct subject *m, const enum dtype *types);
 const char *speed_source_name(const struct speed *s);
 /* Keeps how measured and predicted speeds of this run's candidates differ, for later runs. */
@@ -134,7 +144,8 @@ struct limits {
     uint64_t bytes_max;    /* of the file, by size and memory; UINT64_MAX = none */
     uint64_t size_bytes;   /* by size and bits per weight; UINT64_MAX = none */
     uint64_t memory_bytes; /* by memory at context */
-    double ms_max; /* by tokens/s: what reading the weights may take per token; 0 = no limit */
+    double ms_max;    /* by tokens/s: what reading the weights may take per token; 0 = no limit */
+    double first_max; /* by the time to the first token: what the matrices may take of it */
     uint64_t speed_bytes; /* what a file of the fastest type may have then; UINT64_MAX = no limit */
     uint64_t smallest_bytes; /* the smallest file that the types can make */
     uint64_t kv_bytes;       /* at the context of the targets */
@@ -158,6 +169,9 @@ uint64_t bytes_per_token(const struct subject *m, uint64_t file_bytes);
 void limits_learn(struct limits *l, const struct settings *s, const struct subject *m,
                   const struct speed *speed, const struct trials *t);
 json_t *limits_json_new(const struct limits *l);
+
+/* How many times faster the simulated machine reads a prompt than it writes. */
+#define MOCK_PREFILL_FACTOR 20.0
 
 /* ---- the world ---- */
 
@@ -349,7 +363,7 @@ bool error_is_of_trial(const struct err *e);
 /* ---- loop.c ---- */
 
 int run_stock_and_search(struct run *r, struct err *e);
-void run_space(struct run *r, struct search_space *s);
+void run_space(const struct run *r, struct search_space *s);
 double run_elapsed(const struct run *r);
 
 /* ---- final.c ---- */

@@ -149,7 +149,9 @@ int sense_frontier(const struct run *r, json_t **rows, struct err *e)
 /* The additive optimum within the limits, with its recipe; *row NULL when nothing keeps them. */
 int sense_optimum(const struct run *r, json_t **row, struct err *e)
 {
-    const struct search_time time = {.ms = r->speed.ms, .ms_max = r->limits.ms_max};
+    struct search_space space;
+    run_space(r, &space);
+    const struct search_time time = space.time;
     uint64_t fixed = r->subject.fixed_bytes, limit = r->limits.bytes_max;
     struct err inner = {0};
     struct recipe recipe;

@@ -4,8 +4,9 @@
  * the KV cache and the compute buffers do not take; the buffers are guessed until one candidate's
  * were measured. Tokens per second leave milliseconds for reading the weights, by the table of
  * speed.c; what was measured here corrects it by a line, measured ms per token over those of the
- * table, whose slope is held near one, so that two noisy points cannot turn it over. For another
- * machine its profile's figures stand as they are.
+ * table, whose slope is held near one, so that two noisy points cannot turn it over. The time to
+ * the first token is limited in the same way, by the rates at which matrices meet a prompt. For
+ * another machine its profile's figures stand as they are, and that time is only checked.
  *
  * A proof must be a bound: bytes that one token reads at least, at the bandwidth that the memory
  * has at most. Weights that may live in the caches prove nothing, and of experts only what every
@@ -130,6 +131,14 @@ static void limit_speed(struct limits *l, const struct settings *s, const struct
     l->speed_bytes = fastest_bytes(m, speed, l->ms_max);
 }
 
+/* The same of the time to the first token. */
+static void limit_first(struct limits *l, const struct settings *s, const struct speed *speed,
+                        double offset, double slope, double margin)
+{
+    if (s->targets.latency_ms_max > 0 && speed->first_ms)
+        l->first_max = fmax((margin * s->targets.latency_ms_max - offset) / slope, no_time_ms);
+}
+
 static bool remote(const struct settings *s)
 {
     return s->has_profile && s->profile.remote;
@@ -177,6 +186,8 @@ int limits_init(struct limits *l, const struct settings *s, const struct subject
     limit_memory(l, s, m);
     limit_speed(l, s, m, speed, speed->factor * speed->overhead_ms, speed->factor,
                 remote(s) ? 1 : speed_margin);
+    limit_first(l, s, speed, speed->first_factor * speed->first_overhead_ms, speed->first_factor,
+                speed_margin);
     combine(l);
     return 0;
 }
@@ -288,22 +299,26 @@ int limits_infeasible(const struct limits *l, const struct settings *s, const st
 
 /* ---- learning ---- */
 
-/* Measured ms per token as a line over those of the table. */
+/* Measured ms as a line over those of the table, per token or to the first one. */
 struct line {
     double at_zero, slope;
     int points;
 };
 
 static struct line fit_speed(const struct subject *m, const struct speed *speed,
-                             const struct trials *t)
+                             const struct trials *t, bool first)
 {
+    double factor = first ? speed->first_factor : speed->factor;
     double n = 0, sx = 0, sy = 0, sxx = 0, sxy = 0;
     for (size_t i = 0; i < t->n; i++) {
         const struct trial *c = &t->items[i];
-        double x = c->group_types ? speed_read_ms(speed, m, c->group_types) : NAN;
-        if (c->failed || !(c->score.tps_decode > 0) || isnan(x))
+        double x = !c->group_types ? NAN
+                   : first         ? speed_first_read_ms(speed, m, c->group_types)
+                                   : speed_read_ms(speed, m, c->group_types);
+        double seen = first ? c->score.first_token_ms : c->score.tps_decode;
+        if (c->failed || !(seen > 0) || isnan(x))
             continue;
-        double y = 1e3 / c->score.tps_decode;
+        double y = first ? seen : 1e3 / seen;
         n += 1;
         sx += x;
         sy += y;
@@ -313,17 +328,19 @@ static struct line fit_speed(const struct subject *m, const struct speed *speed,
     if (!(n > 0))
         return (struct line){0};
     double mx = sx / n, my = sy / n, held = fit_spread * mx * fit_spread * mx;
-    double slope = (sxy - n * mx * my + held * speed->factor) / (sxx - n * mx * mx + held);
-    slope = fmax(slope, speed->factor / 10);
+    double slope = (sxy - n * mx * my + held * factor) / (sxx - n * mx * mx + held);
+    slope = fmax(slope, factor / 10);
     return (struct line){my - slope * mx, slope, (int)n};
 }
 
 static void learn_speed(struct limits *l, const struct settings *s, const struct subject *m,
                         const struct speed *speed, const struct trials *t)
 {
-    struct line f = fit_speed(m, speed, t);
+    struct line f = fit_speed(m, speed, t, false), first = fit_speed(m, speed, t, true);
     if (f.points > 0)
         limit_speed(l, s, m, speed, f.at_zero, f.slope, speed_margin);
+    if (first.points > 0)
+        limit_first(l, s, speed, first.at_zero, first.slope, speed_margin);
 }
 
 void limits_learn(struct limits *l, const struct settings *s, const struct subject *m,
@@ -357,6 +374,8 @@ json_t *limits_json_new(const struct limits *l)
     set_limit(o, "by_memory", l->memory_bytes);
     if (l->ms_max > 0)
         json_object_set_new(o, "ms_per_token_max", json_real_new(l->ms_max));
+    if (l->first_max > 0)
+        json_object_set_new(o, "ms_to_first_token_max", json_real_new(l->first_max));
     set_limit(o, "smallest_bytes", l->smallest_bytes);
     set_limit(o, "kv_bytes", l->kv_bytes);
     json_object_set_new(o, "context", json_integer((json_int_t)l->context));

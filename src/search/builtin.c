@@ -109,7 +109,7 @@ static void look_init(struct look *l, const struct search_space *s, const struct
     l->floor = correct_table(&l->table, s, drop, h);
     drops_mark(&l->table, s->groups, drop);
     /* A limit on time knows what each type costs on the device; then nothing else is needed. */
-    weigh_table(&l->weighted, &l->table, s->time.ms_max > 0 ? 1 : s->codebook_handicap);
+    weigh_table(&l->weighted, &l->table, search_time_limits(&s->time) ? 1 : s->codebook_handicap);
     uint64_t most = l->fixed + allocate_largest(&l->table);
     /* A limit below what these types can reach is a target that is missed: then the smallest there
      * is. */
@@ -132,7 +132,7 @@ static int optimum(struct look *l, uint64_t file_limit, double *kld, struct err 
     uint64_t room = file_limit > fixed ? file_limit - fixed : 0;
     struct err slow = {0};
     if (allocate_within(&l->weighted, &l->space->time, room, l->types, &slow) != 0) {
-        if (slow.code != ERR_INFEASIBLE || !(l->space->time.ms_max > 0)) {
+        if (slow.code != ERR_INFEASIBLE || !search_time_limits(&l->space->time)) {
             *e = slow;
             return -1;
         }
@@ -209,8 +209,7 @@ static int vain_trials(const struct look *l)
 
 static bool fast_enough(const struct look *l, const enum dtype *types)
 {
-    const struct search_time *time = &l->space->time;
-    return !(time->ms_max > 0) || search_ms(time, types, l->space->groups->n) <= time->ms_max;
+    return search_time_keeps(&l->space->time, types, l->space->groups->n);
 }
 
 /* The best measured candidate that fits and whose types are all in the table, or NULL. */

@@ -86,8 +86,7 @@ static void consider(struct moves *m, const struct step *a, const struct step *b
     m->trying[a->group] = m->table->types[a->type];
     if (b)
         m->trying[b->group] = m->table->types[b->type];
-    if (m->time->ms_max > 0 &&
-        !(search_ms(m->time, m->trying, m->table->n_groups) <= m->time->ms_max))
+    if (!search_time_keeps(m->time, m->trying, m->table->n_groups))
         return;
     if (history_has_types(m->history, m->trying, m->table->n_groups))
         return;

@@ -103,18 +103,28 @@ struct allocation {
 int allocate_frontier(const struct probe_table *t, const uint64_t *limits, size_t n,
                       struct allocation *out, struct err *e);
 
-/* What a choice costs in time: milliseconds per token that each group takes in each type. */
+/* What a choice costs in time: milliseconds that each group takes in each type, per generated token
+ * and until the first token of a prompt. Both (n_groups, SEARCH_TYPES), NaN = not known; NULL =
+ * nothing is known. A maximum limits the Σ; 0 = no limit. */
 enum { SEARCH_TYPES = 64 }; /* above every id of a type that a GGUF file has */
 struct search_time {
-    const double *ms; /* (n_groups, SEARCH_TYPES); NaN = not known. NULL = nothing is known */
-    double ms_max;    /* Σ allowed; 0 = no limit */
+    const double *ms;
+    double ms_max;
+    const double *first_ms;
+    double first_max;
 };
+/* Is any time limited? */
+bool search_time_limits(const struct search_time *s);
+/* Does a choice keep what is limited? */
+bool search_time_keeps(const struct search_time *s, const enum dtype *types, size_t n_groups);
 /* Σ of a choice, DT_NONE taking no time; NaN when a type's is not known, or nothing is. */
 double search_ms(const struct search_time *s, const enum dtype *types, size_t n_groups);
-/* As allocate under both limits: the exact knapsack over bytes with time priced by a multiplier,
- * the smallest that keeps the limit, then single and paired exchanges into what either limit
- * leaves. Neither limit is ever exceeded. ERR_INFEASIBLE when no choice within the bytes is fast
- * enough, or none small enough. */
+double search_first_ms(const struct search_time *s, const enum dtype *types, size_t n_groups);
+/* As allocate under limits on time too: the exact knapsack over bytes with time priced by a
+ * multiplier, the smallest that keeps the limit, then single and paired exchanges into what either
+ * limit leaves. Where both times are limited and the one that binds does not keep the other, mixes
+ * of both are limited instead. No limit is ever exceeded. ERR_INFEASIBLE when no choice within the
+ * bytes is found that is fast enough, or none small enough. */
 int allocate_within(const struct probe_table *t, const struct search_time *time,
                     uint64_t bytes_limit, enum dtype *types, struct err *e);
 /* The fastest choice within the bytes, whatever its KL. */
@@ -198,6 +208,7 @@ struct search_stock {
     uint64_t bytes;
     double kld;
     double ms; /* per token, NaN = not known */
+    double first_ms;
 };
 /* All quantizing mixes that the space allows, largest first. */
 int search_stocks(const struct search_space *s, struct search_stock **list, size_t *n,

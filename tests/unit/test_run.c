@@ -176,6 +176,9 @@ static void test_other_targets(void **state)
         {"size", {.size_max = 560000000}},
         {"memory", {.memory_max = 700000000, .context = 1024}},
         {"speed", {.tps_min = 30}},
+        {"first token", {.latency_ms_max = 213}},
+        {"both, the first token binds", {.tps_min = 20, .latency_ms_max = 213}},
+        {"both, tokens per second bind", {.tps_min = 30, .latency_ms_max = 300}},
         {"accuracy", {.accuracy_min = 0.94}},
         {"several", {.size_max = 700000000, .accuracy_min = 0.9, .latency_ms_max = 1000}},
     };
@@ -198,8 +201,11 @@ static void test_other_targets(void **state)
             assert_true(memory <= (double)cases[i].t.memory_max);
             assert_true(memory > 0.97 * (double)cases[i].t.memory_max);
         }
-        if (cases[i].t.tps_min > 0)
+        if (cases[i].t.tps_min > 0 || cases[i].t.latency_ms_max == 213)
             assert_in_range((uint64_t)number(r, "best", "score", "tps_decode"), 30, 33);
+        /* 30 tokens per second are 213 ms for a prompt in the simulation: limits are used up. */
+        if (cases[i].t.latency_ms_max > 0 && !cases[i].t.size_max)
+            assert_in_range((uint64_t)number(r, "best", "score", "first_token_ms"), 194, 213);
         if (cases[i].t.accuracy_min > 0 && !cases[i].t.size_max)
             assert_true(number(r, "best", "score", "top1") < 0.95); /* no larger than needed */
         json_decref(r);
