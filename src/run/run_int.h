@@ -13,7 +13,7 @@
  *   deliver.c   the result folder
  *   sense.c     sensitivities alone, and what they let expect
  *   plan.c      what would be done, by arithmetic alone
- *   contest.c   several models for one target
+ *   contest.c   several models for one target; contest_kept.c what is kept of that
  *   history.c   what earlier runs measured
  *   report.c    the result document; tried.c its part that explains the choice
  *   markdown.c  the document for people; page.c the same as a web page, plot.c and heat.c its
@@ -45,6 +45,7 @@ struct settings {
     int threads, gpu_layers;
     bool mock, has_profile;
     struct hw_profile profile; /* own copy */
+    char *contest;             /* that the run is a part of, NULL = none */
 };
 int settings_init(struct settings *s, const struct run_config *c, struct err *e);
 json_t *settings_json_new(const struct settings *s);

@@ -182,6 +182,7 @@ int settings_init(struct settings *s, const struct run_config *c, struct err *e)
         .threads = c->threads,
         .gpu_layers = c->gpu_layers,
         .mock = c->mock,
+        .contest = copy_or_null(c->contest),
         .has_profile = c->profile != NULL,
     };
     if (c->profile)
@@ -223,6 +224,8 @@ json_t *settings_json_new(const struct settings *s)
     json_object_set_new(o, "threads", json_integer(s->threads));
     json_object_set_new(o, "gpu_layers", json_integer(s->gpu_layers));
     json_object_set_new(o, "mock", json_boolean(s->mock));
+    if (s->contest)
+        set_text(o, "contest", s->contest);
     json_object_set_new(o, "profile", s->has_profile ? profile_json_new(&s->profile) : json_null());
     return o;
 }
@@ -263,6 +266,7 @@ int settings_parse(struct settings *s, const char *home, const char *config, str
         .threads = (int)json_opt_i64(o, "threads", 0),
         .gpu_layers = (int)json_opt_i64(o, "gpu_layers", 0),
         .mock = json_opt_bool(o, "mock", false),
+        .contest = copy_or_null(json_opt_str(o, "contest", NULL)),
         .has_profile = json_is_object(profile),
     };
     targets_from_json(&s->targets, json_object_get(o, "targets"));
@@ -281,6 +285,7 @@ void settings_release(struct settings *s)
     xfree(s->corpus);
     xfree(s->preset);
     xfree(s->effort);
+    xfree(s->contest);
     if (s->has_profile)
         hw_profile_release(&s->profile);
     *s = (struct settings){0};
