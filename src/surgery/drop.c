@@ -39,6 +39,17 @@ static int refuse(const struct model *m, const char *why, struct err *e)
                    model_desc(m)->architecture, why);
 }
 
+/* Architectures whose blocks libllama gives rotary positions by their number, whatever the file
+ * says (n_no_rope_layer_step in src/models/ of llama.cpp 0.5.0). */
+static int check_architecture(const struct model *m, struct err *e)
+{
+    static const char *const numbered[] = {"smollm3", "llama4", "afmoe", "smallthinker"};
+    for (size_t i = 0; i < sizeof(numbered) / sizeof(numbered[0]); i++)
+        if (strcmp(model_desc(m)->architecture, numbered[i]) == 0)
+            return refuse(m, "which of them have no rotary positions follows from their number", e);
+    return 0;
+}
+
 /* Keys of metadata that say, in one number, which blocks are of which kind. */
 static int check_pattern(const struct model *m, struct err *e)
 {
@@ -74,7 +85,7 @@ static int check(const struct model *m, const struct recipe *r, struct err *e)
     if (r->n_drop_layers >= n)
         return err_set(e, ERR_INPUT, "leave one at least", "%s: all %u blocks are to be dropped",
                        model_path(m), n);
-    return check_pattern(m, e);
+    return check_architecture(m, e) != 0 ? -1 : check_pattern(m, e);
 }
 
 /* ---- tensors ---- */
