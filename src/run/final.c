@@ -63,11 +63,9 @@ static int measure(struct run *r, size_t trial, struct finalist *f, struct err *
         return -1;
     xfree(f->window_kld);
     f->window_kld = NULL;
-    int rc = r->world->quality(r, t, path, SET_FINAL, &f->score, e);
+    int rc = score_quality(r, t, path, r->file_sha256[trial], SET_FINAL, &f->score, &f->window_kld,
+                           &f->n_windows, e);
     if (rc == 0) {
-        f->window_kld = window_means(&f->score, &f->n_windows);
-        xfree(f->score.kld);
-        f->score.kld = NULL;
         /* A speed that decided about the candidate is the one to report. */
         if (t->score.tps_decode > 0)
             speed_of_search(&f->score, &t->score);
@@ -160,7 +158,6 @@ int final_score(struct run *r, size_t trial, int *index, struct err *e)
                                     sizeof(*r->finals.items));
             *index = (int)r->finals.n;
             r->finals.items[r->finals.n++] = f;
-            r->evaluations++;
             final_event(r, t, &f);
             f.window_kld = NULL;
         }

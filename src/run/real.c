@@ -35,6 +35,7 @@ struct real {
     struct text text;
     struct measure_reference search, final;
     bool have_search, have_final;
+    char library[32]; /* version of libllama; "" = not asked yet */
 };
 
 /* ---- the original ---- */
@@ -548,6 +549,18 @@ static int real_quality(struct run *r, const struct trial *t, const char *path, 
     return 0;
 }
 
+static bool real_score_key(struct run *r, enum run_set set, char text[static 512])
+{
+    struct real *w = r->world_data;
+    char windows[65];
+    if (!w->library[0] && engine_version(w->library, NULL) != 0)
+        return false;
+    text_key(&w->text, set == SET_FINAL ? TEXT_FINAL : TEXT_SEARCH, windows);
+    snprintf(text, 512, "%s %s %s libllama %s %s %d", windows, r->subject.sha256,
+             fs_basename(w->original), w->library, r->hw.simd, r->set.gpu_layers);
+    return true;
+}
+
 /* Another machine's speed is reckoned; its memory is measured here, as libllama counts the same
  * there. */
 static void predict_speed(const struct run *r, const struct trial *t, struct score *s)
@@ -616,6 +629,7 @@ const struct world world_real = {
     .probe = real_probe,
     .bake = real_bake,
     .quality = real_quality,
+    .score_key = real_score_key,
     .speed = real_speed,
     .generate = real_generate,
     .close = real_close,

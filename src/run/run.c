@@ -103,6 +103,8 @@ static int execute(struct run *r, json_t **report, struct err *e)
     if (rc == 0)
         rc = final_run(r, &o, e);
     if (rc == 0)
+        scores_note(r);
+    if (rc == 0)
         rc = deliver_run(r, &o, report, e);
     outcome_release(&o);
     return rc;

@@ -7,7 +7,7 @@
  *   blocks.c   blocks that candidates may lack
  *   record.c    rows and events: what survives a kill, and what a listener hears
  *   stage.c     stages, their share of the time, progress over all
- *   trial.c     one candidate: made, measured, recorded
+ *   trial.c     one candidate: made, measured, recorded; scores.c what of that was known
  *   loop.c      stock mixes and search, until the proposer has nothing more
  *   final.c     held-out windows, the winner
  *   deliver.c   the result folder
@@ -201,6 +201,8 @@ struct world {
      * for. */
     int (*quality)(struct run *r, const struct trial *t, const char *path, enum run_set set,
                    struct score *s, struct err *e);
+    /* All but the file that a score on a set depends on; false: none is kept. May be NULL. */
+    bool (*score_key)(struct run *r, enum run_set set, char text[static 512]);
     /* Adds speed and memory to a score. */
     int (*speed)(struct run *r, const struct trial *t, const char *path, struct score *s,
                  struct err *e);
@@ -304,7 +306,9 @@ struct run {
         int own, sibling;   /* sensitivities that were known */
         char *sibling_name; /* whose the latter are */
         size_t blocks;      /* sets of blocks whose loss was known */
-        double seconds;     /* that they took when they were measured */
+        size_t scores;      /* of files, that were known */
+        double scores_seconds;
+        double seconds; /* that they took when they were measured */
     } history;
     struct blocks blocks;
     struct trials trials;
@@ -344,6 +348,15 @@ void run_note(struct run *r, const char *format, ...) __attribute__((format(prin
 int record_load(struct run *r, struct err *e);
 json_t *record_extra_new(const struct run *r, const struct trial *t, const char *sha256);
 json_t *window_means_json_new(const double *kld, size_t n);
+
+/* ---- scores.c ---- */
+
+/* Quality of a candidate's file, of this hash, on a set: known from before, or measured and kept.
+ * *windows (n): mean KL of each; xfree. */
+int score_quality(struct run *r, const struct trial *t, const char *path, const char *sha256,
+                  enum run_set set, struct score *s, double **windows, size_t *n, struct err *e);
+/* Tells how many were known, if any. */
+void scores_note(struct run *r);
 
 /* ---- trial.c ---- */
 
