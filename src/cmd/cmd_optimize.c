@@ -313,14 +313,20 @@ static int take_id(void *ud, const struct store_run *r)
     return 1;
 }
 
-/* The run that is named, or the latest that can be resumed. */
-static int find_resumable(struct store *s, const char *name, char id[static 27], struct err *e)
+/* The run that is named, or the latest that can be resumed; contest: the one it belongs to, or that
+ * was cut off between its runs ("" = none). */
+static int find_resumable(struct store *s, const char *name, char id[static 27],
+                          char contest[static 27], struct err *e)
 {
-    if (name)
-        return store_run_find(s, name, id, e);
-    id[0] = 0;
-    if (store_runs(s, true, 1, take_id, id, e))
+    contest[0] = id[0] = 0;
+    if (name ? store_run_find(s, name, id, e) : store_runs(s, true, 1, take_id, id, e))
         return -1;
+    if (id[0] && run_contest_of(s, id, contest))
+        return 0;
+    /* Ids begin with the time. */
+    if (!name && run_contest_latest(s, contest) && strcmp(contest, id) > 0)
+        return 0;
+    contest[0] = 0;
     if (id[0])
         return 0;
     return err_set(e, ERR_MISSING, "'sintra runs' lists all runs",
@@ -329,14 +335,15 @@ static int find_resumable(struct store *s, const char *name, char id[static 27],
 
 static int resume(struct cmd_context *c, const struct cmd_args *a, json_t **result, struct err *e)
 {
-    char id[27];
+    char id[27], contest[27];
     struct store *s = NULL;
     struct run_listener l = {.progress = c->progress, .event = c->event, .ud = c->event_ud};
     if (check_resume(a, e) || cmd_store_open(c, &s, e))
         return -1;
-    int rc = find_resumable(s, cmd_text(a, "resume"), id, e);
+    int rc = find_resumable(s, cmd_text(a, "resume"), id, contest, e);
     if (rc == 0)
-        rc = run_resume(id, c->home, s, &l, result, e);
+        rc = contest[0] ? run_contest_resume(contest, c->home, s, &l, result, e)
+                        : run_resume(id, c->home, s, &l, result, e);
     if (rc == 0)
         set_exit_code(c, *result);
     store_close(s);
@@ -541,18 +548,23 @@ const struct cmd cmd_optimize = {
         "and how far the context may grow. --cache-type-k and --cache-type-v fix the types; every "
         "candidate is then measured with them."
         "\n\n"
+        "Below 3 bits per weight of the file (not with --effort fast) every block of the model is "
+        "also left out alone, and candidates without those least missed are measured like all "
+        "others; at most a quarter of the blocks goes."
+        "\n\n"
         "--effort: fast rounds to the nearest and tries two candidates. normal rounds with error "
         "feedback among 256 neighbouring columns and tries up to eight; max among all columns of a "
         "row, which takes disk space of four bytes times columns squared for every matrix input, "
         "and tries up to sixteen."
         "\n\n"
         "A run starts from what earlier ones measured: text, importance and sensitivities of the "
-        "same model are taken as they are; those of a sibling (same architecture and shapes, as "
-        "fine-tunes of one base have) only with --sensitivities sibling, and the report says so."
+        "same model are taken as they are, and so is the score of the same file on the same text; "
+        "sensitivities of a sibling (same architecture and shapes, as fine-tunes of one base have) "
+        "only with --sensitivities sibling, and the report says so. Speed is always measured."
         "\n\n"
         "Several --model compete for one target: each gets a run in DIR/NAME, and the files are "
         "compared by bits per byte of the same text, the last fifth of --corpus FILE, which no run "
-        "is given."
+        "is given. --resume goes on with the whole contest."
         "\n\n"
         "Exit code 0: the targets are met. 3: they are not; the best effort is delivered, unless "
         "arithmetic proves that nothing can meet them. 130: interrupted.",
@@ -578,8 +590,8 @@ const struct cmd cmd_plan = {
         "Where the model's sensitivities are known (from 'sintra probe' or 'optimize'), it also "
         "predicts the KL divergence of every mix, of the best choice of types within the targets, "
         "whose recipe --json shows, and of the best choices of all sizes. Predictions are for "
-        "choosing; optimize measures. A target for tokens/s measures once how fast this machine "
-        "is with each type.",
+        "choosing; optimize measures. A target for tokens/s or for the first token measures once "
+        "how fast this machine is with each type.",
     .example = "sintra plan --target-bpw 4.5\n"
                "sintra plan --model ./Mistral-7B-v0.3 --profile mac-mini-m4",
     .args = plan_args,

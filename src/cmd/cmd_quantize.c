@@ -75,7 +75,7 @@ struct work {
     bool have_recipe;
     struct imatrix imatrix;
     bool have_imatrix;
-    struct factors factors;
+    struct factors factors, left; /* left: by the names in what is left of the model */
     bool have_factors;
     struct recipe_options options;
     struct recipe_override *overrides;
@@ -93,6 +93,7 @@ static void work_release(struct work *w)
         recipe_release(&w->recipe);
     if (w->have_imatrix)
         imatrix_release(&w->imatrix);
+    factors_close(&w->left);
     if (w->have_factors)
         factors_close(&w->factors);
     plan_release(&w->plan);
@@ -187,18 +188,16 @@ static int read_drop_layers(struct work *w, const struct cmd_args *a, struct err
     return 0;
 }
 
-/* Takes out what the recipe says; importance follows, error feedback cannot. */
+/* Takes out what the recipe says; importance and error feedback follow. */
 static int operate(struct work *w, struct err *e)
 {
     uint32_t n_layer = model_desc(w->model)->n_layer;
-    if (w->recipe.n_drop_layers > 0 && w->have_factors)
-        return err_set(e, ERR_UNSUPPORTED, "leave one of the two out",
-                       "error feedback knows the inputs of the whole model, not those after blocks "
-                       "are dropped");
     if (surgery_apply(w->model, &w->recipe, e) != 0)
         return -1;
     if (w->have_imatrix)
         surgery_imatrix(&w->imatrix, &w->recipe, n_layer);
+    if (w->have_factors)
+        surgery_factors(&w->left, &w->factors, &w->recipe);
     return 0;
 }
 
@@ -364,7 +363,7 @@ static int plan_and_bake(struct work *w, struct cmd_context *c, const struct cmd
         .recipe = &w->recipe,
         .options = &w->options,
         .imatrix = w->have_imatrix ? &w->imatrix : NULL,
-        .factors = w->have_factors ? &w->factors : NULL,
+        .factors = w->have_factors ? &w->left : NULL,
         /* Without its folder: that is no part of what the file is. */
         .imatrix_name = w->have_imatrix ? fs_basename(cmd_text(a, "imatrix")) : NULL,
         .output = cmd_text(a, "output"),
@@ -432,7 +431,8 @@ const struct cmd cmd_quantize = {
         "says so. Encoding what is quantized already loses quality twice."
         "\n\n"
         "--drop-layers leaves blocks out: the others move down, and rules count them as the file "
-        "does. The loss is large and does not add up: measure it with 'sintra eval'."
+        "does. The loss is large and does not add up: measure it with 'sintra eval', or let "
+        "'sintra optimize' choose, which tries it below 3 bits per weight."
         "\n\n"
         "--card writes what the hub shows of a model: license and base model as the original "
         "states them, the types, the recipe, how to run the file. Nothing in it names a folder "

@@ -147,6 +147,16 @@ static int read_enough(const struct probe_job *job, double known, struct reading
     return 0;
 }
 
+int probe_read(const struct probe_job *job, struct stat_mean *kld, size_t *windows, struct err *e)
+{
+    struct reading r = {0};
+    int rc = read_enough(job, 0, &r, e);
+    *kld = r.mean;
+    *windows = r.windows;
+    xfree(r.kld);
+    return rc;
+}
+
 /* known < 0: all windows. r->kld is xfree'd by the caller, also after a failure. */
 static int measure_members(const struct probe_job *job, const struct members *m, enum dtype type,
                            double known, struct reading *r, struct err *e)

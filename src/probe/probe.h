@@ -58,6 +58,7 @@ struct sensitivity {
     /* Of all members, after row-length fallback, padded as in a GGUF file; 0 = type not
      * possible. */
     uint64_t bytes[PROBE_TYPES_MAX];
+    bool absent; /* of a block that is left out: costs nothing, has no type (search/drops.c) */
 };
 struct probe_table {
     enum dtype types[PROBE_TYPES_MAX];
@@ -100,6 +101,14 @@ int probe_run(const struct probe_job *job, struct probe_table *t, struct err *e)
 /* One group at one type on all windows, in memory (for comparisons with files). */
 int probe_measure(const struct probe_job *job, size_t group, enum dtype type, struct stat_mean *kld,
                   struct err *e);
+/* Changes with how the loss without blocks is measured. */
+#define PROBE_DROP_VERSION "drop-1"
+/* The model without blocks, in memory: their matrices into the residual stream are set to zero and
+ * put back afterwards. Exact where probe_drop_obstacle finds nothing: it names a tensor of a block
+ * for which that is not known, NULL = none. Types and groups of the job are not used. */
+const char *probe_drop_obstacle(const struct model_desc *d);
+int probe_drop(const struct probe_job *job, const uint32_t *layers, size_t n, struct stat_mean *kld,
+               size_t *windows, struct err *e);
 /* A group's sensitivity as a document, by type names. It reads back into a table of other types,
  * whose error and KL are then NaN. */
 json_t *sensitivity_json_new(const struct sensitivity *s, const struct probe_table *t);

@@ -24,4 +24,7 @@ float *values_decoded(const struct probe_job *job, size_t i, enum dtype type, ui
  * none. probe: index of the probe type. */
 bool runs_share(const struct probe_job *job, struct probe_table *t, int probe);
 
+/* KL of the model as it is in the engine now, on as many windows as the confidence needs. */
+int probe_read(const struct probe_job *job, struct stat_mean *kld, size_t *windows, struct err *e);
+
 #endif

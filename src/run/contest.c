@@ -6,8 +6,11 @@
  * delivered files predict the same bytes: bits per byte on text that no run has seen, namely the
  * last fifth of the corpus, which the runs are not given. Pieces of that text are the same bytes
  * for all (measure/bytes.c), so differences are paired by piece.
+ *
+ * A contest that is interrupted goes on where it was: runs that have ended are read from their
+ * rows, the one that was cut off is resumed, the others begin.
  */
-#include "run/run_int.h"
+#include "run/contest_int.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -15,6 +18,7 @@
 
 #include "base/buf.h"
 #include "base/fs.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/stat.h"
@@ -35,7 +39,7 @@ static const double held_out = 0.2; /* of the corpus's bytes */
 
 struct entry {
     struct run_config config;
-    char *name, *out;
+    char *name, *out, *tag;
     json_t *report; /* of its run */
     double *bits;   /* (n_pieces), NaN = does not fit */
     double mean, low, high;
@@ -48,6 +52,7 @@ struct contest {
     const char *out;
     char *text;
     size_t text_bytes, held_out_from;
+    char text_sha256[65];
     struct byte_piece *pieces;
     size_t n_pieces, used; /* used: those that all models could hold */
     uint64_t scored_bytes;
@@ -86,6 +91,7 @@ static int read_text(struct contest *k, struct err *e)
     if (corpus_check_file(path, e) != 0 ||
         fs_read_all(path, TEXT_BYTES_MAX, &k->text, &k->text_bytes, e) != 0)
         return -1;
+    hash_sha256_text(k->text, k->text_bytes, k->text_sha256);
     k->held_out_from = (size_t)((1 - held_out) * (double)k->text_bytes);
     while (k->held_out_from < k->text_bytes &&
            ((unsigned char)k->text[k->held_out_from] & 0xC0) == 0x80)
@@ -150,6 +156,7 @@ static void contest_release(struct contest *k)
     for (size_t i = 0; i < k->n; i++) {
         xfree(k->entries[i].name);
         xfree(k->entries[i].out);
+        xfree(k->entries[i].tag);
         xfree(k->entries[i].bits);
         json_decref(k->entries[i].report);
     }
@@ -160,9 +167,10 @@ static void contest_release(struct contest *k)
 
 /* ---- the runs ---- */
 
-static void say(const struct contest *k, size_t i, const struct run_listener *l)
+static void say(const struct contest *k, size_t i, bool ended, const struct run_listener *l)
 {
-    char *text = xasprintf("model %zu of %zu: %s", i + 1, k->n, k->entries[i].name);
+    char *text = xasprintf("model %zu of %zu: %s%s", i + 1, k->n, k->entries[i].name,
+                           ended ? ", whose run has ended before" : "");
     json_t *doc = json_pack("{s:s,s:s}", "event", "note", "text", text);
     if (doc && l && l->event)
         l->event(l->ud, doc);
@@ -170,13 +178,44 @@ static void say(const struct contest *k, size_t i, const struct run_listener *l)
     xfree(text);
 }
 
-static int run_entries(struct contest *k, struct store *s, const struct run_listener *l,
-                       struct err *e)
+/* Is the file that a run has delivered still in its folder? */
+static bool delivered(const struct entry *x, const json_t *report)
+{
+    const char *file = json_opt_str(json_object_get(report, "best"), "file", NULL);
+    char *path = file ? fs_join(x->out, file) : NULL;
+    bool there = x->config.mock || (path && fs_exists(path));
+    xfree(path);
+    return there;
+}
+
+/* A run that has ended is not repeated, one that was cut off goes on. */
+static int run_entry(struct contest *k, size_t i, struct store *s, const struct run_listener *l,
+                     struct err *e)
+{
+    struct entry *x = &k->entries[i];
+    struct kept_run was = {0};
+    if (kept_run_find(s, x->tag, &was, e) != 0)
+        return -1;
+    bool ended = was.report && delivered(x, was.report);
+    say(k, i, ended, l);
+    if (ended) {
+        x->report = was.report;
+        return 0;
+    }
+    bool cut_off = was.id[0] && !was.ended;
+    json_decref(was.report);
+    return cut_off ? run_resume(was.id, x->config.home, s, l, &x->report, e)
+                   : run_optimize(&x->config, s, l, &x->report, e);
+}
+
+static int run_entries(struct contest *k, const char *id, struct store *s,
+                       const struct run_listener *l, struct err *e)
 {
     for (size_t i = 0; i < k->n; i++) {
         struct entry *x = &k->entries[i];
-        say(k, i, l);
-        if (run_optimize(&x->config, s, l, &x->report, e) != 0)
+        x->tag = kept_tag(id, i);
+        x->config.contest = x->tag;
+        if (run_entry(k, i, s, l, e) != 0)
             return err_context(e, "model %s", x->name);
         x->met = strcmp(json_opt_str(x->report, "status", ""), "met") == 0;
     }
@@ -410,24 +449,89 @@ static int write_result(const struct contest *k, const json_t *doc, struct err *
     return rc;
 }
 
-int run_contest(const struct run_config *configs, size_t n, const char *out, struct store *s,
-                const struct run_listener *l, json_t **result, struct err *e)
+/* Another try would end in the same way. */
+static bool hopeless(const struct err *e)
 {
-    struct contest k;
-    *result = NULL;
-    int rc = contest_init(&k, configs, n, out, e);
+    return e->code == ERR_INPUT || e->code == ERR_USAGE || e->code == ERR_UNSUPPORTED ||
+           e->code == ERR_BUG;
+}
+
+/* A run has said already how it goes on; what comes after the runs has not. */
+static void add_hint(struct err *e)
+{
+    if (!strstr(e->hint, "--resume"))
+        snprintf(e->hint, sizeof(e->hint), "continue with 'sintra optimize --resume'");
+}
+
+/* The way through, of a contest that is stored as `id`. */
+static int go_on(struct contest *k, const char *id, struct store *s, const struct run_listener *l,
+                 json_t **result, struct err *e)
+{
+    struct fs_lock lock;
+    char *name = xasprintf("contest-%s.lock", id), *path = fs_join(k->entries[0].config.home, name);
+    int rc = fs_lock_take(&lock, path, e);
+    bool locked = rc == 0;
     if (rc == 0)
-        rc = run_entries(&k, s, l, e);
+        rc = run_entries(k, id, s, l, e);
     if (rc == 0)
-        rc = compare(&k, l ? l->progress : NULL, e);
+        rc = compare(k, l ? l->progress : NULL, e);
     if (rc == 0) {
-        *result = result_new(&k);
-        rc = k.best >= 0 ? write_result(&k, *result, e) : 0;
+        *result = result_new(k);
+        rc = k->best >= 0 ? write_result(k, *result, e) : 0;
     }
+    if (rc == 0 || (locked && hopeless(e)))
+        kept_end(s, id);
+    else if (locked)
+        add_hint(e);
+    if (locked) {
+        fs_remove(path, NULL);
+        fs_lock_drop(&lock);
+    }
+    xfree(name);
+    xfree(path);
     if (rc != 0) {
         json_decref(*result);
         *result = NULL;
     }
+    return rc;
+}
+
+int run_contest(const struct run_config *configs, size_t n, const char *out, struct store *s,
+                const struct run_listener *l, json_t **result, struct err *e)
+{
+    struct contest k;
+    struct kept kept = {0};
+    struct err own = {0};
+    *result = NULL;
+    e = e ? e : &own;
+    int rc = contest_init(&k, configs, n, out, e);
+    if (rc == 0)
+        rc = kept_begin(&kept, s, configs, n, out, k.text_sha256, e);
+    if (rc == 0)
+        rc = go_on(&k, kept.id, s, l, result, e);
     contest_release(&k);
+    return rc;
+}
+
+int run_contest_resume(const char *contest, const char *home, struct store *s,
+                       const struct run_listener *l, json_t **result, struct err *e)
+{
+    struct contest k = {0};
+    struct kept kept;
+    struct err own = {0};
+    *result = NULL;
+    e = e ? e : &own;
+    int rc = kept_read(&kept, s, contest, home, e);
+    if (rc == 0)
+        rc = contest_init(&k, kept.configs, kept.n, kept.out, e);
+    if (rc == 0 && strcmp(k.text_sha256, kept.text_sha256) != 0)
+        rc = err_set(e, ERR_INPUT, "start a new contest",
+                     "the text %s changed since the contest began: its SHA-256 was %.16s..., is "
+                     "%.16s...",
+                     kept.configs[0].corpus, kept.text_sha256, k.text_sha256);
+    if (rc == 0)
+        rc = go_on(&k, contest, s, l, result, e);
+    contest_release(&k);
+    kept_release(&kept);
     return rc;
 }

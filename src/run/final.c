@@ -60,12 +60,8 @@ static int measure_quality_of(struct run *r, size_t trial, const char *path, enu
 {
     xfree(f->window_kld);
     f->window_kld = NULL;
-    if (r->world->quality(r, &r->trials.items[trial], path, set, &f->score, e) != 0)
-        return -1;
-    f->window_kld = window_means(&f->score, &f->n_windows);
-    xfree(f->score.kld);
-    f->score.kld = NULL;
-    return 0;
+    return score_quality(r, &r->trials.items[trial], path, r->file_sha256[trial], set, &f->score,
+                         &f->window_kld, &f->n_windows, e);
 }
 
 /* A rival that the first windows show to be worse for certain is not read further. */
@@ -183,7 +179,6 @@ static int score(struct run *r, size_t trial, enum run_set set, const struct fin
                                     sizeof(*r->finals.items));
             *index = (int)r->finals.n;
             r->finals.items[r->finals.n++] = f;
-            r->evaluations++;
             final_event(r, t, &f);
             f.window_kld = NULL;
         }

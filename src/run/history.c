@@ -227,6 +227,11 @@ json_t *history_json_new(const struct run *r)
     json_object_set_new(o, "sibling_sensitivities", json_integer(r->history.sibling));
     if (r->history.sibling > 0)
         json_object_set_new(o, "sibling", json_string(r->history.sibling_name));
-    json_object_set_new(o, "seconds_saved", json_real_new(r->history.seconds));
+    if (r->history.scores > 0)
+        json_object_set_new(o, "scores", json_integer((json_int_t)r->history.scores));
+    if (r->history.blocks > 0)
+        json_object_set_new(o, "sets_of_blocks", json_integer((json_int_t)r->history.blocks));
+    json_object_set_new(o, "seconds_saved",
+                        json_real_new(r->history.seconds + r->history.scores_seconds));
     return o;
 }

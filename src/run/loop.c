@@ -59,12 +59,17 @@ void run_space(const struct run *r, struct search_space *s)
         .fixed_bytes = r->subject.fixed_bytes,
         .bytes_limit = r->limits.bytes_max,
         .targets = r->set.targets,
-        .time = {.ms = r->speed.ms, .ms_max = r->limits.ms_max},
+        .time = {.ms = r->speed.ms,
+                 .ms_max = r->limits.ms_max,
+                 .first_ms = r->speed.first_ms,
+                 .first_max = r->limits.first_max},
         .stock_names = r->subject.stock_names,
         .feedback = r->have_factors ? r->factors.sha256 : NULL,
         .max_trials = trials_most(r),
         .rivals_only = few_files(r),
         .codebook_handicap = handicap(r),
+        .drops = r->blocks.items,
+        .n_drops = r->blocks.n,
     };
     caches_space(r, s);
 }

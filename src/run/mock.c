@@ -18,7 +18,7 @@
 #include "base/rng.h"
 #include "base/banned.h"
 
-static const double mock_bandwidth_gbs = 20, mock_overhead_ms = 0.5, mock_prefill_factor = 20;
+static const double mock_bandwidth_gbs = 20, mock_overhead_ms = 0.5;
 static const double kld_floor = 5e-5;
 enum { MOCK_COMPUTE_BYTES = 32 << 20 };
 
@@ -177,9 +177,9 @@ static int mock_speed(struct run *r, const struct trial *t, const char *path, st
         s->tps_prefill = p.tps_prefill;
     } else {
         s->tps_decode = 1e3 / ms;
-        s->tps_prefill = mock_prefill_factor * s->tps_decode;
+        s->tps_prefill = MOCK_PREFILL_FACTOR * s->tps_decode;
     }
-    s->first_token_ms = s->tps_prefill > 0 ? 128 * 1e3 / s->tps_prefill : 0;
+    s->first_token_ms = s->tps_prefill > 0 ? PROMPT_TOKENS * 1e3 / s->tps_prefill : 0;
     s->load_ms = 1;
     s->memory_context = r->limits.context;
     s->weights_bytes = t->bytes;

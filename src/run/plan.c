@@ -17,9 +17,11 @@ static json_t *rate_new(double rate)
     return rate > 0 ? json_real_new(rate) : json_null();
 }
 
-static bool fits(const struct run *r, uint64_t bytes, double ms)
+static bool fits(const struct run *r, const struct search_stock *m)
 {
-    return bytes <= r->limits.bytes_max && !(r->limits.ms_max > 0 && ms > r->limits.ms_max);
+    const struct limits *l = &r->limits;
+    return m->bytes <= l->bytes_max && !(l->ms_max > 0 && m->ms > l->ms_max) &&
+           !(l->first_max > 0 && m->first_ms > l->first_max);
 }
 
 /* The cache with which a file of so many bytes fits: the first, else the largest. */
@@ -46,12 +48,14 @@ static json_t *stock_row_new(const struct run *r, const struct search_stock *m)
     json_object_set_new(o, "tps_predicted", rate_new(speed_tps(&r->speed, &r->subject, m->types)));
     json_object_set_new(o, "tps_prefill_predicted",
                         rate_new(speed_prefill_tps(&r->speed, &r->subject, m->types)));
+    json_object_set_new(o, "first_token_ms_predicted",
+                        rate_new(speed_first_ms(&r->speed, &r->subject, m->types)));
     /* Mixes are rounded to the nearest: what is known of error feedback says nothing of them. */
     bool known = r->have_table && !r->table_feedback[0] && !isnan(m->kld);
     if (r->have_table)
         json_object_set_new(o, "kld_predicted",
                             known ? json_real_new(m->kld + search_floor(&r->table)) : json_null());
-    json_object_set_new(o, "fits", json_boolean(fits(r, m->bytes, m->ms)));
+    json_object_set_new(o, "fits", json_boolean(fits(r, m)));
     return o;
 }
 

@@ -27,7 +27,6 @@ static const double half_share = 0.7;      /* the same for a BF16 one */
 static const double reference_share = 0.3; /* of memory, for reference logits */
 static const double speed_seconds = 6;     /* bound of one speed measurement */
 enum {
-    PROMPT_TOKENS = 128,
     DECODE_TOKENS = 48,
     REPEATS = 3,
     WORDS = 24,
@@ -46,6 +45,7 @@ struct real {
     struct measure_reference search, final;
     bool have_search, have_final;
     char unsuited[ERR_MESSAGE_MAX]; /* why error feedback does not suit the model; "": it may */
+    char library[32];               /* version of libllama; "" = not asked yet */
 };
 
 /* ---- the original ---- */
@@ -522,17 +522,27 @@ static int probe_against(struct run *r, struct real *w, const struct engine_wind
     return rc;
 }
 
-static int probe_step(struct run *r, struct real *w, struct err *e)
+/* What looks at the original changed in memory: the windows of probes against a reference in the same
+ * arithmetic. */
+typedef int against_fn(struct run *r, struct real *w, const struct engine_windows *windows,
+                       const struct measure_reference *reference, struct err *e);
+
+static int compare(struct run *r, struct real *w, against_fn *against, struct err *e)
 {
     struct engine_windows windows = first_windows(w, TEXT_SEARCH, r->subject.scale.probe);
     struct measure_reference own;
     if (!w->half)
-        return probe_against(r, w, &windows, &w->search, e);
+        return against(r, w, &windows, &w->search, e);
     if (make_reference(r, w, &windows, &own, e) != 0)
         return -1;
-    int rc = probe_against(r, w, &windows, &own, e);
+    int rc = against(r, w, &windows, &own, e);
     measure_reference_release(&own);
     return rc;
+}
+
+static int probe_step(struct run *r, struct real *w, struct err *e)
+{
+    return compare(r, w, probe_against, e);
 }
 
 /* What the types of a KV cache cost alone, unless history knows. */
@@ -592,10 +602,32 @@ static bool asks_for_cache(const struct run *r)
     return r->set.targets.memory_max > 0 || r->set.cache_fixed;
 }
 
+/* The float type of the original is a part of what was measured. */
+static int blocks_against(struct run *r, struct real *w, const struct engine_windows *windows,
+                          const struct measure_reference *reference, struct err *e)
+{
+    char key[65], text[160];
+    text_key(&w->text, TEXT_SEARCH, key);
+    snprintf(text, sizeof(text), "%s %s", key, fs_basename(w->original));
+    struct probe_job job = {.model = r->subject.model,
+                            .engine = w->engine,
+                            .windows = *windows,
+                            .reference = reference,
+                            .progress = &r->stages.progress};
+    return blocks_find(r, &job, text, e);
+}
+
+static int blocks_step(struct run *r, struct real *w, struct err *e)
+{
+    return compare(r, w, blocks_against, e);
+}
+
 static int real_probe(struct run *r, struct err *e)
 {
     struct real *w = r->world_data;
     int rc = with_original(r, w, probe_step, e);
+    if (rc == 0 && r->blocks.limit != UINT64_MAX)
+        rc = with_original(r, w, blocks_step, e);
     if (rc == 0 && asks_for_cache(r))
         rc = with_original_as(r, w, ENGINE_FLOAT, make_search_reference, e);
     if (rc == 0 && asks_for_cache(r))
@@ -610,11 +642,16 @@ static int real_bake(struct run *r, const struct recipe *recipe, const char *pat
                      struct err *e)
 {
     struct bake_result done = {0};
+    struct cut c = {0};
+    bool lacks = recipe->n_drop_layers > 0;
+    if (lacks && cut_open(&c, r, recipe, e) != 0)
+        return -1;
     char *memo = xasprintf("%s/cache/encoded", r->set.home);
-    struct bake_job job = {.model = r->subject.model,
+    const struct factors *factors = lacks ? &c.factors : &r->factors;
+    struct bake_job job = {.model = lacks ? c.model : r->subject.model,
                            .recipe = recipe,
-                           .imatrix = &r->imatrix,
-                           .factors = recipe->feedback ? &r->factors : NULL,
+                           .imatrix = lacks ? &c.imatrix : &r->imatrix,
+                           .factors = recipe->feedback ? factors : NULL,
                            .imatrix_name = "imatrix.gguf",
                            .output = path,
                            .threads = r->set.threads,
@@ -623,6 +660,7 @@ static int real_bake(struct run *r, const struct recipe *recipe, const char *pat
                            .progress = &r->stages.progress};
     int rc = bake_gguf(&job, &done, e);
     xfree(memo);
+    cut_close(&c);
     if (rc != 0)
         return -1;
     b->bytes = done.bytes;
@@ -630,6 +668,14 @@ static int real_bake(struct run *r, const struct recipe *recipe, const char *pat
     memcpy(b->sha256, done.sha256, sizeof(b->sha256));
     bake_result_release(&done);
     return 0;
+}
+
+static struct engine_windows windows_of(const struct run *r, const struct real *w, enum run_set set)
+{
+    const struct scale *c = &r->subject.scale;
+    if (set == SET_SEARCH)
+        return first_windows(w, TEXT_SEARCH, c->search_read);
+    return first_windows(w, TEXT_FINAL, set == SET_FRONT ? c->front : SIZE_MAX);
 }
 
 static int real_quality(struct run *r, const struct trial *t, const char *path, enum run_set set,
@@ -647,12 +693,21 @@ static int real_quality(struct run *r, const struct trial *t, const char *path, 
     }
     options(r, &o);
     o.cache = t->recipe.cache;
-    const struct scale *c = &r->subject.scale;
-    struct engine_windows windows = first_windows(w, final ? TEXT_FINAL : TEXT_SEARCH,
-                                                  set == SET_SEARCH  ? c->search_read
-                                                  : set == SET_FRONT ? c->front
-                                                                     : SIZE_MAX);
+    struct engine_windows windows = windows_of(r, w, set);
     return measure_quality(s, path, &windows, final ? &w->final : &w->search, &o, e);
+}
+
+static bool real_score_key(struct run *r, enum run_set set, char text[static 512])
+{
+    struct real *w = r->world_data;
+    char windows[65];
+    if (!w->library[0] && engine_version(w->library, NULL) != 0)
+        return false;
+    text_key(&w->text, set == SET_SEARCH ? TEXT_SEARCH : TEXT_FINAL, windows);
+    snprintf(text, 512, "%s %zu %s %s libllama %s %s %d", windows, windows_of(r, w, set).n_windows,
+             r->subject.sha256, fs_basename(w->original), w->library, r->hw.simd,
+             r->set.gpu_layers);
+    return true;
 }
 
 /* Another machine's speed is reckoned; its memory is measured here, as libllama counts the same
@@ -672,7 +727,7 @@ static int real_speed(struct run *r, const struct trial *t, const char *path, st
 {
     struct measure_options o;
     uint32_t context = r->limits.context;
-    int prompt = context / 2 < PROMPT_TOKENS ? (int)(context / 2) : PROMPT_TOKENS;
+    int prompt = speed_prompt(context);
     bool remote = r->set.has_profile && r->set.profile.remote;
     options(r, &o);
     o.cache = t->recipe.cache;
@@ -761,6 +816,7 @@ const struct world world_real = {
     .probe = real_probe,
     .bake = real_bake,
     .quality = real_quality,
+    .score_key = real_score_key,
     .speed = real_speed,
     .generate = real_generate,
     .longest = real_longest,

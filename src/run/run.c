@@ -32,6 +32,7 @@ static void run_close(struct run *r)
     xfree(r->finals.items);
     trials_release(&r->trials);
     xfree(r->file_sha256);
+    blocks_release(&r->blocks);
     if (r->have_table)
         probe_table_release(&r->table);
     if (r->have_imatrix)
@@ -75,6 +76,7 @@ static int survey(struct run *r, struct err *e)
     const struct limits *l = &r->limits;
     subject_choose_types(&r->subject, &r->set,
                          l->speed_bytes < l->bytes_max ? l->speed_bytes : l->bytes_max);
+    blocks_consider(r);
     return 0;
 }
 
@@ -100,6 +102,8 @@ static int execute(struct run *r, json_t **report, struct err *e)
     speed_remember(r);
     if (rc == 0)
         rc = final_run(r, &o, e);
+    if (rc == 0)
+        scores_note(r);
     if (rc == 0)
         rc = deliver_run(r, &o, report, e);
     outcome_release(&o);

@@ -31,6 +31,7 @@ struct run_config {
     struct cache_types cache; /* of the KV cache, with which every candidate is measured */
     bool cache_fixed;         /* false: f16, or what a memory target makes of it */
     bool mock;
+    const char *contest; /* which and as which of its models, set by run_contest; NULL = none */
 };
 
 /* Events for faces: {"event":"phase"|"trial"|"note"|"done", ...}; doc is borrowed. */
@@ -66,6 +67,14 @@ int run_resume(const char *run_id, const char *home, struct store *s, const stru
  * out/comparison.json. */
 int run_contest(const struct run_config *configs, size_t n, const char *out, struct store *s,
                 const struct run_listener *l, json_t **result, struct err *e);
+/* Goes on with a contest that was interrupted in one of its runs, between them or in the
+ * comparison. ERR_BUSY when it is still going on. */
+int run_contest_resume(const char *contest, const char *home, struct store *s,
+                       const struct run_listener *l, json_t **result, struct err *e);
+/* The contest that a run is a part of, the latest of all: false where there is none that has not
+ * ended. */
+bool run_contest_of(struct store *s, const char *run_id, char contest[static 27]);
+bool run_contest_latest(struct store *s, char contest[static 27]);
 
 /* report.md text from a report document (xfree). */
 char *run_report_markdown(const json_t *report);

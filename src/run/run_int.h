@@ -5,15 +5,16 @@
  *   cache.c     types of the KV cache, where a memory target leaves them open
  *   speed.c     milliseconds per token of each type on the device
  *   subject.c   the model as the loop sees it: groups, types, exact sizes
+ *   blocks.c   blocks that candidates may lack
  *   record.c    rows and events: what survives a kill, and what a listener hears
  *   stage.c     stages, their share of the time, progress over all
- *   trial.c     one candidate: made, measured, recorded
+ *   trial.c     one candidate: made, measured, recorded; scores.c what of that was known
  *   loop.c      stock mixes and search, until the proposer has nothing more
  *   final.c     held-out windows, the winner
  *   deliver.c   the result folder
  *   sense.c     sensitivities alone, and what they let expect
  *   plan.c      what would be done, by arithmetic alone
- *   contest.c   several models for one target
+ *   contest.c   several models for one target; contest_kept.c what is kept of that
  *   history.c   what earlier runs measured
  *   report.c    the result document; tried.c its part that explains the choice
  *   markdown.c  the document for people; page.c the same as a web page, plot.c and heat.c its
@@ -47,6 +48,7 @@ struct settings {
     bool cache_fixed;
     bool mock, has_profile;
     struct hw_profile profile; /* own copy */
+    char *contest;             /* that the run is a part of, NULL = none */
 };
 int settings_init(struct settings *s, const struct run_config *c, struct err *e);
 json_t *settings_json_new(const struct settings *s);
@@ -101,6 +103,10 @@ void subject_choose_types(struct subject *m, const struct settings *s, uint64_t 
 int subject_file_bytes(const struct subject *m, const struct recipe *r,
                        const struct imatrix *imatrix, const char *dataset, uint64_t *bytes,
                        struct err *e);
+/* The same of what the groups do not account for, which is alike for all recipes. Needs model, desc
+ * and groups. */
+int subject_fixed_bytes(const struct subject *m, const struct imatrix *imatrix, const char *dataset,
+                        uint64_t *bytes, struct err *e);
 /* Name of the dataset in an importance matrix made from this corpus. */
 const char *subject_dataset(const struct settings *s);
 enum { CALIBRATION_CHUNK_TOKENS = 512 };
@@ -109,11 +115,14 @@ enum { CALIBRATION_CHUNK_TOKENS = 512 };
 
 enum speed_source { SPEED_GUESS, SPEED_BANDWIDTH, SPEED_PROFILE, SPEED_MEASURED };
 
-/* token ms = factor * (max(sum over groups of ms[group][type], least_ms) + overhead_ms) */
+/* token ms = factor * (max(sum over groups of ms[group][type], least_ms) + overhead_ms)
+ * first token ms = first_factor * (sum over groups of first_ms[group][type] + first_overhead_ms)
+ */
 struct speed {
     enum speed_source source;
-    double *ms; /* (n_groups, SEARCH_TYPES), NaN = not known; NULL = nothing is known */
-    double overhead_ms, least_ms, factor;
+    double *ms;       /* (n_groups, SEARCH_TYPES), NaN = not known; NULL = nothing is known */
+    double *first_ms; /* the same for a prompt of speed_prompt tokens */
+    double overhead_ms, least_ms, factor, first_overhead_ms, first_factor;
     struct hw_kernels kernels; /* of SPEED_MEASURED */
 };
 struct run;
@@ -125,6 +134,13 @@ void speed_release(struct speed *s);
 double speed_read_ms(const struct speed *s, const struct subject *m, const enum dtype *types);
 /* Predicted tokens per second; 0 = cannot be predicted. */
 double speed_tps(const struct speed *s, const struct subject *m, const enum dtype *types);
+/* Of the time to the first token, in matrices; NaN = not known. */
+double speed_first_read_ms(const struct speed *s, const struct subject *m, const enum dtype *types);
+/* Predicted milliseconds to the first token; 0 = cannot be predicted. */
+double speed_first_ms(const struct speed *s, const struct subject *m, const enum dtype *types);
+/* Tokens of the prompt whose first token's time is meant. */
+enum { PROMPT_TOKENS = 128 };
+int speed_prompt(uint32_t context);
 double speed_prefill_tps(const struct speed *s, const struct subject *m, const enum dtype *types);
 const char *speed_source_name(const struct speed *s);
 /* Keeps how measured and predicted speeds of this run's candidates differ, for later runs. */
@@ -150,7 +166,8 @@ struct limits {
     /* The default or fixed one first, then ever smaller ones. */
     struct cache_choice caches[SEARCH_CACHES_MAX];
     int n_caches;
-    double ms_max; /* by tokens/s: what reading the weights may take per token; 0 = no limit */
+    double ms_max;    /* by tokens/s: what reading the weights may take per token; 0 = no limit */
+    double first_max; /* by the time to the first token: what the matrices may take of it */
     uint64_t speed_bytes; /* what a file of the fastest type may have then; UINT64_MAX = no limit */
     uint64_t smallest_bytes; /* the smallest file that the types can make */
     bool speed_predicted;    /* from a profile, not measured: nothing here corrects it */
@@ -189,6 +206,8 @@ void caches_remember(const struct run *r, const char *prefix, const struct cache
                      const struct score *s, double seconds);
 /* What was chosen and what the others would have cost, for the document; after the final. */
 json_t *caches_json_new(const struct run *r, const struct outcome *o);
+/* How many times faster the simulated machine reads a prompt than it writes. */
+#define MOCK_PREFILL_FACTOR 20.0
 
 /* ---- the world ---- */
 
@@ -217,6 +236,8 @@ struct world {
      * for. */
     int (*quality)(struct run *r, const struct trial *t, const char *path, enum run_set set,
                    struct score *s, struct err *e);
+    /* All but the file that a score on a set depends on; false: none is kept. May be NULL. */
+    bool (*score_key)(struct run *r, enum run_set set, char text[static 512]);
     /* Adds speed and memory to a score. */
     int (*speed)(struct run *r, const struct trial *t, const char *path, struct score *s,
                  struct err *e);
@@ -270,6 +291,34 @@ struct finalists {
     size_t n, capacity;
 };
 
+/* ---- blocks.c ---- */
+
+/* Sets of blocks that candidates may lack; each has one more than that before. */
+struct blocks {
+    uint64_t limit; /* of the file, before anything was measured; UINT64_MAX = it is not low */
+    struct search_drop *items;
+    uint32_t **layers;     /* of the items */
+    struct model **models; /* what is left, for the items' descriptions */
+    size_t n;
+};
+/* What bake needs of the model without the blocks that a recipe drops. */
+struct cut {
+    struct model *model;
+    struct imatrix imatrix;
+    struct factors factors; /* borrows from the run's */
+};
+int cut_open(struct cut *c, const struct run *r, const struct recipe *recipe, struct err *e);
+void cut_close(struct cut *c);
+/* Is the limit so low that blocks may be left out? Before anything is measured, so that a resumed
+ * run answers alike. */
+void blocks_consider(struct run *r);
+/* Fills r->blocks, when it may, by measuring; a note says what was found. job: of the probes, its
+ * engine holding the original; text: hash of its windows. */
+int blocks_find(struct run *r, const struct probe_job *job, const char *text, struct err *e);
+void blocks_release(struct blocks *b);
+/* At most so many bytes has the smallest file that lacks as many blocks as may be left out. */
+uint64_t blocks_least(const struct subject *m);
+
 struct run {
     struct settings set;
     struct subject subject;
@@ -296,8 +345,12 @@ struct run {
     struct {
         int own, sibling;   /* sensitivities that were known */
         char *sibling_name; /* whose the latter are */
-        double seconds;     /* that they took when they were measured */
+        size_t blocks;      /* sets of blocks whose loss was known */
+        size_t scores;      /* of files, that were known */
+        double scores_seconds;
+        double seconds; /* that they took when they were measured */
     } history;
+    struct blocks blocks;
     struct trials trials;
     char (*file_sha256)[65]; /* per trial, of its file; grows with trials */
     size_t file_sha256_capacity;
@@ -335,6 +388,15 @@ void run_note(struct run *r, const char *format, ...) __attribute__((format(prin
 int record_load(struct run *r, struct err *e);
 json_t *record_extra_new(const struct run *r, const struct trial *t, const char *sha256);
 json_t *window_means_json_new(const double *kld, size_t n);
+
+/* ---- scores.c ---- */
+
+/* Quality of a candidate's file, of this hash, on a set: known from before, or measured and kept.
+ * *windows (n): mean KL of each; xfree. */
+int score_quality(struct run *r, const struct trial *t, const char *path, const char *sha256,
+                  enum run_set set, struct score *s, double **windows, size_t *n, struct err *e);
+/* Tells how many were known, if any. */
+void scores_note(struct run *r);
 
 /* ---- trial.c ---- */
 

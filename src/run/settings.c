@@ -184,6 +184,7 @@ int settings_init(struct settings *s, const struct run_config *c, struct err *e)
         .cache = c->cache,
         .cache_fixed = c->cache_fixed,
         .mock = c->mock,
+        .contest = copy_or_null(c->contest),
         .has_profile = c->profile != NULL,
     };
     if (c->profile)
@@ -226,6 +227,8 @@ json_t *settings_json_new(const struct settings *s)
     json_object_set_new(o, "gpu_layers", json_integer(s->gpu_layers));
     json_object_set_new(o, "cache", s->cache_fixed ? cache_json_new(s->cache) : json_null());
     json_object_set_new(o, "mock", json_boolean(s->mock));
+    if (s->contest)
+        set_text(o, "contest", s->contest);
     json_object_set_new(o, "profile", s->has_profile ? profile_json_new(&s->profile) : json_null());
     return o;
 }
@@ -266,6 +269,7 @@ int settings_parse(struct settings *s, const char *home, const char *config, str
         .threads = (int)json_opt_i64(o, "threads", 0),
         .gpu_layers = (int)json_opt_i64(o, "gpu_layers", 0),
         .mock = json_opt_bool(o, "mock", false),
+        .contest = copy_or_null(json_opt_str(o, "contest", NULL)),
         .has_profile = json_is_object(profile),
     };
     s->cache_fixed = cache_from_json(&s->cache, json_object_get(o, "cache"));
@@ -285,6 +289,7 @@ void settings_release(struct settings *s)
     xfree(s->corpus);
     xfree(s->preset);
     xfree(s->effort);
+    xfree(s->contest);
     if (s->has_profile)
         hw_profile_release(&s->profile);
     *s = (struct settings){0};

@@ -17,6 +17,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "format/gguf.h"
 #include "base/banned.h"
 
@@ -25,6 +26,9 @@
 
 enum { OPERATIONS_PER_LAYER = 24 };
 static const double operation_ms = 1e-3; /* starting one, all threads: typical */
+/* Between the matrices, of one thread, per token of a prompt, block and column of the stream:
+ * attention, norms, activations quantized. Of the sample at 128 tokens. */
+static const double between_ms = 20e-6;
 static const double share_of_bandwidth = 0.8;
 static const double bandwidth_guess_gbs = 10;
 static const uint64_t set_least = 1 << 20, set_most = 256 << 20; /* large caches are shared */
@@ -94,6 +98,33 @@ static void fill(struct speed *s, const struct subject *m, const double *ns_per_
             s->ms[g * SEARCH_TYPES + t] = share * ms;
         }
     }
+}
+
+/* Milliseconds of a prompt: every matrix meets all its tokens, the head the last one only. ns per
+ * operation: (SEARCH_TYPES). s->ms is there. */
+static void fill_first(struct speed *s, const struct subject *m, const double *ns, int prompt)
+{
+    double used = experts_used(m);
+    xfree(s->first_ms);
+    s->first_ms = xcalloc(m->groups.n * SEARCH_TYPES + 1, sizeof(*s->first_ms));
+    for (size_t g = 0; g < m->groups.n; g++) {
+        const struct probe_group *group = &m->groups.items[g];
+        bool head = group->role == ROLE_TOKEN_EMBD || group->role == ROLE_OUTPUT;
+        double share = read_share(m, group, used);
+        double work = 2e-6 * (double)group->elements * share * prompt;
+        uint64_t row = m->desc->tensors[group->tensors[0]].shape.ne[0];
+        for (unsigned t = 0; t < SEARCH_TYPES; t++) {
+            size_t at = g * SEARCH_TYPES + t;
+            const struct dtype_info *info = dtype_info((enum dtype)t);
+            unsigned stored = info ? (unsigned)recipe_fallback((enum dtype)t, row) : SEARCH_TYPES;
+            s->first_ms[at] = head ? s->ms[at] : stored < SEARCH_TYPES ? work * ns[stored] : NAN;
+        }
+    }
+}
+
+int speed_prompt(uint32_t context)
+{
+    return context / 2 < PROMPT_TOKENS ? (int)(context / 2) : PROMPT_TOKENS;
 }
 
 static void fill_plain(struct speed *s, const struct subject *m, double gbs,
@@ -202,45 +233,82 @@ static int kernels_get(struct speed *s, const struct run *r, bool must, struct e
 
 /* ---- the factor of the device ---- */
 
-static double factor_recall(struct store *store, const struct hw *hw)
+static const char decode_factor[] = "speed_factor", first_factor[] = "first_token_factor";
+
+static double factor_recall(struct store *store, const struct hw *hw, const char *kind)
 {
     char machine[HW_FINGERPRINT_MAX];
     hw_fingerprint(hw, machine);
-    json_t *doc = recall(store, "speed_factor", machine);
+    json_t *doc = recall(store, kind, machine);
     double factor = json_opt_real(doc, "factor", 1);
     json_decref(doc);
     return factor >= factor_least && factor <= factor_most ? factor : 1;
 }
 
-void speed_remember(const struct run *r)
+static void remember(const struct run *r, bool first)
 {
     const struct speed *s = &r->speed;
     double sum = 0;
     int n = 0;
     for (size_t i = 0; i < r->trials.n; i++) {
         const struct trial *t = &r->trials.items[i];
-        double ms = t->group_types ? speed_read_ms(s, &r->subject, t->group_types) : NAN;
-        if (t->failed || !(t->score.tps_decode > 0) || !(ms > 0))
+        double ms = !t->group_types ? NAN
+                    : first         ? speed_first_read_ms(s, &r->subject, t->group_types)
+                                    : speed_read_ms(s, &r->subject, t->group_types);
+        double seen = first                     ? t->score.first_token_ms
+                      : t->score.tps_decode > 0 ? 1e3 / t->score.tps_decode
+                                                : 0;
+        if (t->failed || !(seen > 0) || !(ms > 0))
             continue;
-        sum += log(1e3 / t->score.tps_decode / (ms + s->overhead_ms));
+        sum += log(seen / (ms + (first ? s->first_overhead_ms : s->overhead_ms)));
         n++;
     }
     if (s->source != SPEED_MEASURED || n == 0 || r->set.mock)
         return;
     char machine[HW_FINGERPRINT_MAX];
     hw_fingerprint(&r->hw, machine);
-    keep(r->store, "speed_factor", machine,
+    keep(r->store, first ? first_factor : decode_factor, machine,
          json_pack("{s:o, s:i}", "factor", json_real_new(exp(sum / n)), "files", n));
 }
 
+void speed_remember(const struct run *r)
+{
+    remember(r, false);
+    remember(r, true);
+}
+
 /* ---- */
+
+/* The simulated machine reads a prompt as many times faster as mock.c says. */
+static void mock_first(struct speed *s, const struct subject *m, int prompt)
+{
+    s->first_ms = xcalloc(m->groups.n * SEARCH_TYPES + 1, sizeof(*s->first_ms));
+    for (size_t i = 0; i < m->groups.n * SEARCH_TYPES; i++)
+        s->first_ms[i] = s->ms[i] * prompt / MOCK_PREFILL_FACTOR;
+}
+
+static void use_kernels(struct speed *s, const struct subject *m, int prompt, int threads)
+{
+    double ns[SEARCH_TYPES], first[SEARCH_TYPES];
+    for (unsigned t = 0; t < SEARCH_TYPES; t++) {
+        const struct hw_type_speed *k = hw_kernels_find(&s->kernels, dtype_name((enum dtype)t));
+        ns[t] = k ? 1 / k->decode_gbs : NAN;
+        first[t] = k && k->prefill_gflops > 0 ? 1 / k->prefill_gflops : NAN;
+    }
+    fill(s, m, ns);
+    fill_first(s, m, first, prompt);
+    s->first_overhead_ms =
+        s->overhead_ms + between_ms * prompt * m->desc->n_layer * m->desc->n_embd / threads;
+    s->source = SPEED_MEASURED;
+}
 
 int speed_init(struct run *r, struct err *e)
 {
     struct speed *s = &r->speed;
     const struct hw_profile *p = r->set.has_profile ? &r->set.profile : NULL;
     const struct subject *m = &r->subject;
-    *s = (struct speed){.factor = 1};
+    int prompt = speed_prompt(r->set.targets.context);
+    *s = (struct speed){.factor = 1, .first_factor = 1};
     if (p && p->remote) {
         s->source = SPEED_PROFILE;
         s->overhead_ms = p->overhead_ms;
@@ -254,25 +322,24 @@ int speed_init(struct run *r, struct err *e)
     double gbs = r->hw.bandwidth_gbs > 0 ? r->hw.bandwidth_gbs : bandwidth_guess_gbs;
     s->source = r->hw.bandwidth_gbs > 0 ? SPEED_BANDWIDTH : SPEED_GUESS;
     fill_plain(s, m, share_of_bandwidth * gbs, NULL);
+    if (r->set.mock)
+        mock_first(s, m, prompt);
     if (r->set.mock || r->set.gpu_layers > 0)
         return 0;
-    int rc = kernels_get(s, r, r->set.targets.tps_min > 0, e);
+    const struct targets *t = &r->set.targets;
+    int rc = kernels_get(s, r, t->tps_min > 0 || t->latency_ms_max > 0, e);
     if (rc != 0)
         return rc < 0 ? -1 : 0;
-    double ns[SEARCH_TYPES];
-    for (unsigned t = 0; t < SEARCH_TYPES; t++) {
-        const struct hw_type_speed *k = hw_kernels_find(&s->kernels, dtype_name((enum dtype)t));
-        ns[t] = k ? 1 / k->decode_gbs : NAN;
-    }
-    fill(s, m, ns);
-    s->source = SPEED_MEASURED;
-    s->factor = factor_recall(r->store, &r->hw);
+    use_kernels(s, m, prompt, r->set.threads > 0 ? r->set.threads : thread_count_default());
+    s->factor = factor_recall(r->store, &r->hw, decode_factor);
+    s->first_factor = factor_recall(r->store, &r->hw, first_factor);
     return 0;
 }
 
 void speed_release(struct speed *s)
 {
     xfree(s->ms);
+    xfree(s->first_ms);
     *s = (struct speed){0};
 }
 
@@ -288,6 +355,18 @@ double speed_tps(const struct speed *s, const struct subject *m, const enum dtyp
         return 0;
     ms = ms > s->least_ms ? ms : s->least_ms;
     return 1e3 / (s->factor * (ms + s->overhead_ms));
+}
+
+double speed_first_read_ms(const struct speed *s, const struct subject *m, const enum dtype *types)
+{
+    return search_first_ms(&(struct search_time){.first_ms = s->first_ms}, types, m->groups.n);
+}
+
+double speed_first_ms(const struct speed *s, const struct subject *m, const enum dtype *types)
+{
+    double ms = speed_first_read_ms(s, m, types);
+    return isnan(ms) || s->source != SPEED_MEASURED ? 0
+                                                    : s->first_factor * (ms + s->first_overhead_ms);
 }
 
 double speed_prefill_tps(const struct speed *s, const struct subject *m, const enum dtype *types)

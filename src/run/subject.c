@@ -285,7 +285,8 @@ static void choose_scale(struct subject *m, const struct settings *s)
     c->front = c->large && c->final > FRONT_WINDOWS ? FRONT_WINDOWS : c->final;
 }
 
-static int find_fixed_bytes(struct subject *m, const struct settings *s, struct err *e)
+int subject_fixed_bytes(const struct subject *m, const struct imatrix *imatrix, const char *dataset,
+                        uint64_t *bytes, struct err *e)
 {
     struct recipe r;
     uint64_t file;
@@ -296,7 +297,7 @@ static int find_fixed_bytes(struct subject *m, const struct settings *s, struct 
     xfree(types);
     if (rc != 0)
         return -1;
-    rc = subject_file_bytes(m, &r, NULL, subject_dataset(s), &file, e);
+    rc = subject_file_bytes(m, &r, imatrix, dataset, &file, e);
     recipe_release(&r);
     if (rc != 0)
         return -1;
@@ -308,7 +309,7 @@ static int find_fixed_bytes(struct subject *m, const struct settings *s, struct 
     probe_table_release(&t);
     if (groups > file)
         return err_set(e, ERR_BUG, NULL, "tensor groups are larger than the file they are in");
-    m->fixed_bytes = file - groups;
+    *bytes = file - groups;
     return 0;
 }
 
@@ -352,7 +353,7 @@ int subject_open(struct subject *m, const struct settings *s, struct err *e)
     if (rc == 0)
         rc = probe_groups_make(&m->groups, m->desc, m->scale.runs, e);
     if (rc == 0)
-        rc = find_fixed_bytes(m, s, e);
+        rc = subject_fixed_bytes(m, NULL, subject_dataset(s), &m->fixed_bytes, e);
     if (rc == 0)
         rc = find_sizes(m, s, e);
     if (rc != 0) {

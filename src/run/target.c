@@ -4,8 +4,9 @@
  * the KV cache and the compute buffers do not take; the buffers are guessed until one candidate's
  * were measured. Tokens per second leave milliseconds for reading the weights, by the table of
  * speed.c; what was measured here corrects it by a line, measured ms per token over those of the
- * table, whose slope is held near one, so that two noisy points cannot turn it over. For another
- * machine its profile's figures stand as they are.
+ * table, whose slope is held near one, so that two noisy points cannot turn it over. The time to
+ * the first token is limited in the same way, by the rates at which matrices meet a prompt. For
+ * another machine its profile's figures stand as they are, and that time is only checked.
  *
  * A proof must be a bound: bytes that one token reads at least, at the bandwidth that the memory
  * has at most. Weights that may live in the caches prove nothing, and of experts only what every
@@ -154,6 +155,14 @@ static void limit_speed(struct limits *l, const struct settings *s, const struct
     l->speed_bytes = fastest_bytes(m, speed, l->ms_max);
 }
 
+/* The same of the time to the first token. */
+static void limit_first(struct limits *l, const struct settings *s, const struct speed *speed,
+                        double offset, double slope, double margin)
+{
+    if (s->targets.latency_ms_max > 0 && speed->first_ms)
+        l->first_max = fmax((margin * s->targets.latency_ms_max - offset) / slope, no_time_ms);
+}
+
 static bool remote(const struct settings *s)
 {
     return s->has_profile && s->profile.remote;
@@ -198,6 +207,8 @@ int limits_init(struct limits *l, const struct settings *s, const struct subject
     limit_memory(l, s, m);
     limit_speed(l, s, m, speed, speed->factor * speed->overhead_ms, speed->factor,
                 remote(s) ? 1 : speed_margin);
+    limit_first(l, s, speed, speed->first_factor * speed->first_overhead_ms, speed->first_factor,
+                speed_margin);
     return 0;
 }
 
@@ -224,8 +235,9 @@ static int prove_size(const struct limits *l, const struct settings *s, const st
         snprintf(asked, sizeof(asked), "%.3g bits per weight (%s)",
                  (double)l->size_bytes * 8 / parameters, want);
     snprintf(sentence, ERR_MESSAGE_MAX,
-             "the target of %s is below the smallest file this model can have: %s, %.2f bits per "
-             "weight, with every matrix at its smallest type and %s of header, tokenizer and norms",
+             "the target of %s is below the smallest file this model can have with all its blocks: "
+             "%s, %.2f bits per weight, with every matrix at its smallest type and %s of header, "
+             "tokenizer and norms",
              asked, least, (double)l->smallest_bytes * 8 / parameters,
              num_format_size(m->fixed_bytes, rest));
     return 1;
@@ -271,6 +283,20 @@ static int prove_speed(const struct limits *l, const struct settings *s, const s
     return 3;
 }
 
+/* What only `quantize --drop-layers` reaches: a file that lacks as many blocks as a search would
+ * leave out, the largest. A search does not go there: from types that are the smallest already, it
+ * has nothing to choose. Rounded up to what the whole file has beside its groups. */
+static void hint_blocks(const struct limits *l, const struct subject *m, size_t at,
+                        char hint[static ERR_HINT_MAX])
+{
+    char size[NUM_TEXT_MAX];
+    uint64_t least = blocks_least(m);
+    if (least <= l->size_bytes && !probe_drop_obstacle(m->desc))
+        snprintf(hint + at, ERR_HINT_MAX - at,
+                 "; 'sintra quantize --drop-layers' with a quarter of the blocks reaches %s",
+                 num_format_size(least, size));
+}
+
 int limits_infeasible(const struct limits *l, const struct settings *s, const struct subject *m,
                       const struct hw *hw, char sentence[static ERR_MESSAGE_MAX],
                       char hint[static ERR_HINT_MAX])
@@ -285,29 +311,36 @@ int limits_infeasible(const struct limits *l, const struct settings *s, const st
     if (which == 0)
         which = prove_speed(l, s, m, hw, sentence);
     bool narrowed = m->stock_names != NULL;
-    snprintf(hint, ERR_HINT_MAX, "%s%s", hints[which],
-             which > 0 && narrowed ? "; the profile or preset also narrows the types" : "");
+    int at =
+        snprintf(hint, ERR_HINT_MAX, "%s%s", hints[which],
+                 which > 0 && narrowed ? "; the profile or preset also narrows the types" : "");
+    if (which == 1)
+        hint_blocks(l, m, (size_t)at, hint);
     return which > 0;
 }
 
 /* ---- learning ---- */
 
-/* Measured ms per token as a line over those of the table. */
+/* Measured ms as a line over those of the table, per token or to the first one. */
 struct line {
     double at_zero, slope;
     int points;
 };
 
 static struct line fit_speed(const struct subject *m, const struct speed *speed,
-                             const struct trials *t)
+                             const struct trials *t, bool first)
 {
+    double factor = first ? speed->first_factor : speed->factor;
     double n = 0, sx = 0, sy = 0, sxx = 0, sxy = 0;
     for (size_t i = 0; i < t->n; i++) {
         const struct trial *c = &t->items[i];
-        double x = c->group_types ? speed_read_ms(speed, m, c->group_types) : NAN;
-        if (c->failed || !(c->score.tps_decode > 0) || isnan(x))
+        double x = !c->group_types ? NAN
+                   : first         ? speed_first_read_ms(speed, m, c->group_types)
+                                   : speed_read_ms(speed, m, c->group_types);
+        double seen = first ? c->score.first_token_ms : c->score.tps_decode;
+        if (c->failed || !(seen > 0) || isnan(x))
             continue;
-        double y = 1e3 / c->score.tps_decode;
+        double y = first ? seen : 1e3 / seen;
         n += 1;
         sx += x;
         sy += y;
@@ -317,17 +350,19 @@ static struct line fit_speed(const struct subject *m, const struct speed *speed,
     if (!(n > 0))
         return (struct line){0};
     double mx = sx / n, my = sy / n, held = fit_spread * mx * fit_spread * mx;
-    double slope = (sxy - n * mx * my + held * speed->factor) / (sxx - n * mx * mx + held);
-    slope = fmax(slope, speed->factor / 10);
+    double slope = (sxy - n * mx * my + held * factor) / (sxx - n * mx * mx + held);
+    slope = fmax(slope, factor / 10);
     return (struct line){my - slope * mx, slope, (int)n};
 }
 
 static void learn_speed(struct limits *l, const struct settings *s, const struct subject *m,
                         const struct speed *speed, const struct trials *t)
 {
-    struct line f = fit_speed(m, speed, t);
+    struct line f = fit_speed(m, speed, t, false), first = fit_speed(m, speed, t, true);
     if (f.points > 0)
         limit_speed(l, s, m, speed, f.at_zero, f.slope, speed_margin);
+    if (first.points > 0)
+        limit_first(l, s, speed, first.at_zero, first.slope, speed_margin);
 }
 
 /* libllama's own account of a candidate's cache and buffers. */
@@ -386,6 +421,8 @@ json_t *limits_json_new(const struct limits *l)
     set_limit(o, "by_memory", l->memory_bytes);
     if (l->ms_max > 0)
         json_object_set_new(o, "ms_per_token_max", json_real_new(l->ms_max));
+    if (l->first_max > 0)
+        json_object_set_new(o, "ms_to_first_token_max", json_real_new(l->first_max));
     set_limit(o, "smallest_bytes", l->smallest_bytes);
     set_limit(o, "kv_bytes", l->caches[0].kv_bytes);
     json_t *caches = caches_limits_new(l);

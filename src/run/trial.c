@@ -69,12 +69,8 @@ static int measure(struct run *r, struct trial *t, struct baked *b, struct err *
         rc = err_set(e, ERR_BUG, NULL, "a candidate was planned with %llu bytes and has %llu",
                      (unsigned long long)t->bytes, (unsigned long long)b->bytes);
     if (rc == 0)
-        rc = r->world->quality(r, t, path, SET_SEARCH, &t->score, e);
-    if (rc == 0) {
-        t->window_kld = window_means(&t->score, &t->n_windows);
-        xfree(t->score.kld); /* the windows' means are what later comparisons need */
-        t->score.kld = NULL;
-    }
+        rc = score_quality(r, t, path, b->sha256, SET_SEARCH, &t->score, &t->window_kld,
+                           &t->n_windows, e);
     if (rc == 0 && targets_need_speed(&r->set.targets))
         rc = r->world->speed(r, t, path, &t->score, e);
     xfree(path);
@@ -169,7 +165,6 @@ int trial_run(struct run *r, struct proposal *p, struct err *e)
         return -1;
     }
     append(r, &t, &b);
-    r->evaluations += !t.failed;
     if (lost_too_many(r, &inner, e) != 0)
         return -1;
     trials_prune_files(r);

@@ -11,8 +11,8 @@
  * KL per byte.
  *
  * A type with NaN KL or no bytes is not possible for a group; a type that costs more than another
- * and saves nothing is dropped first. Memory: G·C bytes for the choices, big_alloc, freed before
- * return.
+ * and saves nothing is dropped first. A group that is absent has DT_NONE and costs nothing. Memory:
+ * G·C bytes for the choices, big_alloc, freed before return.
  */
 #include "search/search.h"
 
@@ -56,6 +56,10 @@ static void ladder_make(struct ladder *l, const struct probe_table *t, size_t gr
     const struct sensitivity *s = &t->groups[group];
     struct ladder all = {0};
     *l = (struct ladder){0};
+    if (s->absent) { /* one rung, without type and bytes */
+        l->type[l->n++] = -1;
+        return;
+    }
     for (int k = 0; k < t->n_types; k++)
         if (!isnan(s->kld[k]) && s->bytes[k] > 0)
             ladder_insert(&all, k, s->bytes[k], s->kld[k]);
@@ -229,8 +233,10 @@ static int too_small(uint64_t least, uint64_t limit, struct err *e)
 static void take(struct knapsack *k, const struct probe_table *t, struct allocation *out)
 {
     out->types = xcalloc(k->n + 1, sizeof(*out->types));
-    for (size_t g = 0; g < k->n; g++)
-        out->types[g] = t->types[k->ladders[g].type[k->choice[g]]];
+    for (size_t g = 0; g < k->n; g++) {
+        int type = k->ladders[g].type[k->choice[g]];
+        out->types[g] = type < 0 ? DT_NONE : t->types[type];
+    }
     out->kld = allocate_kld(t, out->types);
     out->bytes = allocate_bytes(t, out->types);
 }
@@ -297,7 +303,10 @@ double allocate_kld(const struct probe_table *t, const enum dtype *types)
     double sum = 0;
     for (size_t g = 0; g < t->n_groups; g++) {
         int k = type_index(t, types[g]);
-        sum += k < 0 ? NAN : t->groups[g].kld[k];
+        if (t->groups[g].absent)
+            sum += types[g] == DT_NONE ? 0 : NAN;
+        else
+            sum += k < 0 ? NAN : t->groups[g].kld[k];
     }
     return sum;
 }

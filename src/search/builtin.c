@@ -1,11 +1,12 @@
 /* The built-in proposer: what to try next, from the space and the history alone.
  *
  * Four ways, by what was asked. A byte limit (from size, bits, memory or speed): the knapsack's
- * optimum, then optima under corrected tables and single moves, until two trials in a row bring
- * nothing that the paired interval can tell from noise. Only accuracy: the limit is searched, each
- * time where the relation between KL and agreement seen so far puts the target. No target: a ladder
- * of limits, coarse to fine. Before all that, the stock mixes (stocks.c). Stateless: a resumed run
- * gets the same proposals.
+ * optimum, the same without blocks where that promises anything (drops.c), then, with or without
+ * them as the best so far, optima under corrected tables and single moves, until two trials in a
+ * row bring nothing that the paired interval can tell from noise. Only accuracy: the limit is
+ * searched, each time where the relation between KL and agreement seen so far puts the target. No
+ * target: a ladder of limits, coarse to fine. Before all that, the stock mixes (stocks.c).
+ * Stateless: a resumed run gets the same proposals.
  */
 #include "search/search_int.h"
 
@@ -64,7 +65,9 @@ int search_recipe(struct recipe *r, const struct model_desc *d, const struct pro
 struct look {
     const struct search_space *space;
     const struct trials *history;
-    struct probe_table table; /* corrected, what is expected of a file; owns its groups */
+    const struct search_drop *drop; /* blocks that are left out, NULL = none */
+    uint64_t fixed;                 /* of the file, then */
+    struct probe_table table;       /* corrected, what is expected of a file; owns its groups */
     struct probe_table
         weighted;      /* the same with the handicap, what is optimised; owns its groups */
     double floor;      /* of every file's KL, beside its weights */
@@ -98,16 +101,19 @@ static void weigh_table(struct probe_table *to, const struct probe_table *t, dou
             to->groups[g].kld[k] *= handicap;
 }
 
-static void look_init(struct look *l, const struct search_space *s, const struct trials *h)
+static void look_init(struct look *l, const struct search_space *s, const struct trials *h,
+                      const struct search_drop *drop)
 {
-    *l = (struct look){.space = s, .history = h};
-    l->floor = correct_table(&l->table, s->table, s->groups, h, s->feedback != NULL);
+    *l = (struct look){.space = s, .history = h, .drop = drop};
+    l->fixed = drop ? drop->fixed_bytes : s->fixed_bytes;
+    l->floor = correct_table(&l->table, s, drop, h);
+    drops_mark(&l->table, s->groups, drop);
     /* A limit on time knows what each type costs on the device; then nothing else is needed. */
-    weigh_table(&l->weighted, &l->table, s->time.ms_max > 0 ? 1 : s->codebook_handicap);
-    uint64_t most = s->fixed_bytes + allocate_largest(s->table);
+    weigh_table(&l->weighted, &l->table, search_time_limits(&s->time) ? 1 : s->codebook_handicap);
+    uint64_t most = l->fixed + allocate_largest(&l->table);
     /* A limit below what these types can reach is a target that is missed: then the smallest there
      * is. */
-    uint64_t least = s->fixed_bytes + allocate_smallest(s->table);
+    uint64_t least = l->fixed + allocate_smallest(&l->table);
     l->limit = s->bytes_limit < most ? s->bytes_limit : most;
     l->limit = l->limit < least ? least : l->limit;
     l->types = xcalloc(s->groups->n + 1, sizeof(*l->types));
@@ -122,11 +128,11 @@ static void look_release(struct look *l)
 
 static int optimum(struct look *l, uint64_t file_limit, double *kld, struct err *e)
 {
-    uint64_t fixed = l->space->fixed_bytes;
+    uint64_t fixed = l->fixed;
     uint64_t room = file_limit > fixed ? file_limit - fixed : 0;
     struct err slow = {0};
     if (allocate_within(&l->weighted, &l->space->time, room, l->types, &slow) != 0) {
-        if (slow.code != ERR_INFEASIBLE || !(l->space->time.ms_max > 0)) {
+        if (slow.code != ERR_INFEASIBLE || !search_time_limits(&l->space->time)) {
             *e = slow;
             return -1;
         }
@@ -143,20 +149,28 @@ static int optimum(struct look *l, uint64_t file_limit, double *kld, struct err 
 static int propose(struct look *l, struct proposal *p, const char *what, struct err *e)
 {
     const struct search_space *s = l->space;
-    char size[NUM_TEXT_MAX], remark[CACHE_TEXT_MAX + 16];
+    char size[NUM_TEXT_MAX], remark[CACHE_TEXT_MAX + 16], blocks[SEARCH_BLOCKS_TEXT];
     size_t bytes = s->groups->n * sizeof(*p->group_types);
     *p = (struct proposal){0};
-    if (search_recipe(&p->recipe, s->desc, s->groups, l->types, e) != 0)
+    if (l->drop ? search_recipe_without(&p->recipe, s->desc, s->groups, l->types, l->drop, e) != 0
+                : search_recipe(&p->recipe, s->desc, s->groups, l->types, e) != 0)
         return -1;
     p->recipe.feedback = s->feedback ? xstrdup(s->feedback) : NULL;
     p->recipe.cache = s->cache;
     p->group_types = xcalloc(s->groups->n + 1, sizeof(*p->group_types));
     memcpy(p->group_types, l->types, bytes);
-    p->bytes = s->fixed_bytes + allocate_bytes(s->table, l->types);
+    p->bytes = l->fixed + allocate_bytes(&l->table, l->types);
     p->cache_kld = s->cache_kld;
-    p->predicted_kld = allocate_kld(&l->table, l->types) + l->floor + s->cache_kld;
-    snprintf(p->reason, sizeof(p->reason), "%s, %s%s", what, num_format_size(p->bytes, size),
-             cache_remark(s->cache, remark));
+    p->predicted_kld =
+        allocate_kld(&l->table, l->types) + l->floor + s->cache_kld + (l->drop ? l->drop->kld : 0);
+    num_format_size(p->bytes, size);
+    cache_remark(s->cache, remark);
+    if (l->drop)
+        snprintf(p->reason, sizeof(p->reason), "without %s: %s, %s%s",
+                 search_blocks_text(l->drop->layers, l->drop->n_layers, blocks), what, size,
+                 remark);
+    else
+        snprintf(p->reason, sizeof(p->reason), "%s, %s%s", what, size, remark);
     return 0;
 }
 
@@ -177,7 +191,8 @@ static bool helped(const struct look *l, const struct trial *t, const struct tri
     return t->score.kld_mean < 0.995 * best->score.kld_mean;
 }
 
-/* How many of the last search trials in a row brought nothing. */
+/* How many of the last search trials in a row brought nothing; those that lack other blocks than
+ * are looked at count only where they did. */
 static int vain_trials(const struct look *l)
 {
     const struct trial *best = NULL;
@@ -188,7 +203,7 @@ static int vain_trials(const struct look *l)
         if (t->failed)
             continue;
         bool helps = helped(l, t, best);
-        if (!t->stock)
+        if (!t->stock && (helps || drops_is(l->drop, &t->recipe)))
             vain = helps ? 0 : vain + 1;
         if (targets_met(&l->space->targets, t->bytes, parameters, &t->score, NULL) &&
             (!best || t->score.kld_mean < best->score.kld_mean))
@@ -199,8 +214,7 @@ static int vain_trials(const struct look *l)
 
 static bool fast_enough(const struct look *l, const enum dtype *types)
 {
-    const struct search_time *time = &l->space->time;
-    return !(time->ms_max > 0) || search_ms(time, types, l->space->groups->n) <= time->ms_max;
+    return search_time_keeps(&l->space->time, types, l->space->groups->n);
 }
 
 /* The best measured candidate that fits and whose types are all in the table, or NULL. */
@@ -235,12 +249,33 @@ static int next_refined(struct look *l, struct proposal *p, struct err *e)
             l, p, searched == 0 ? "additive optimum" : "optimum of corrected sensitivities", e);
     struct search_space s = *l->space;
     s.bytes_limit = l->limit;
+    s.fixed_bytes = l->fixed;
     const enum dtype *from = best ? best->group_types : l->types;
     enum dtype *to = xcalloc(s.groups->n + 1, sizeof(*to));
     bool found = moves_best(&s, &l->weighted, l->history, from, to);
     memcpy(l->types, to, s.groups->n * sizeof(*to));
     xfree(to);
     return found ? propose(l, p, "groups moved around the best", e) : 1;
+}
+
+/* The first candidate without blocks that are worth one. */
+static int next_dropped(struct look *l, struct proposal *p, struct err *e)
+{
+    if (optimum(l, l->limit, NULL, e) != 0)
+        return -1;
+    return propose(l, p, "additive optimum", e);
+}
+
+static int next_limited(const struct search_space *s, const struct trials *h, struct proposal *p,
+                        struct err *e)
+{
+    struct look l;
+    bool begun = history_search_count(h) > 0;
+    const struct search_drop *next = begun ? drops_next(s, h) : NULL;
+    look_init(&l, s, h, next ? next : begun ? drops_of_best(s, h) : NULL);
+    int rc = next ? next_dropped(&l, p, e) : next_refined(&l, p, e);
+    look_release(&l);
+    return rc;
 }
 
 /* ---- without targets ---- */
@@ -417,7 +452,7 @@ int search_best_cache(const struct search_space *s, const struct trials *history
     for (int k = 0; k < s->n_caches; k++) {
         struct search_space one = search_with_cache(s, k);
         struct look l;
-        look_init(&l, &one, history);
+        look_init(&l, &one, history, NULL);
         kld[k] = NAN;
         int rc = l.limit > one.bytes_limit ? 0 : optimum(&l, l.limit, &kld[k], e);
         kld[k] += l.floor + one.cache_kld;
@@ -437,14 +472,12 @@ static int next_of_search(const struct search_space *space, const struct trials 
     bool free = space->bytes_limit == UINT64_MAX && !targets_any(&space->targets);
     if (history_search_count(history) >= space->max_trials)
         return free ? next_rival(space, history, p, e) : 1;
+    bool accurate = targets_accuracy_only(&space->targets);
+    if (space->bytes_limit != UINT64_MAX || (!accurate && targets_any(&space->targets)))
+        return next_limited(space, history, p, e);
     struct look l;
-    look_init(&l, space, history);
-    if (space->bytes_limit == UINT64_MAX && targets_accuracy_only(&space->targets))
-        rc = next_accurate(&l, p, e);
-    else if (free)
-        rc = next_rung(&l, p, e);
-    else
-        rc = next_refined(&l, p, e);
+    look_init(&l, space, history, NULL);
+    rc = accurate ? next_accurate(&l, p, e) : next_rung(&l, p, e);
     look_release(&l);
     return free && rc == 1 ? next_rival(space, history, p, e) : rc;
 }

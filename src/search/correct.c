@@ -12,7 +12,8 @@
  * than unknowns, so it is solved in the space of trials: α = (K + σ²I)⁻¹ z, K_ij = Σ_features s²
  * x_i x_j, and the mean of a feature's unknown is s² Σ_i α_i x_i. (Rasmussen & Williams 2006, 2.1:
  * the weight-space view.) With no trial nothing changes; the more trials disagree with the table,
- * the more it bends.
+ * the more it bends. A candidate without some blocks speaks for others without the same only; what
+ * the blocks themselves cost is a part of its p that no group has.
  */
 #include "search/search_int.h"
 
@@ -52,13 +53,32 @@ static int type_index(const struct probe_table *t, enum dtype type)
     return -1;
 }
 
-static bool observe(struct seen *s, const struct probe_table *t, const struct probe_groups *groups,
-                    const struct trial *trial, bool fed)
+/* Prediction for a candidate that has all blocks, or lacks those of `drop`; NaN = it is neither. */
+static double predicted(const struct probe_table *t, const struct probe_groups *groups,
+                        const struct search_drop *drop, const struct trial *trial)
 {
+    double p = 0;
+    if (trial->recipe.n_drop_layers == 0)
+        return allocate_kld(t, trial->group_types);
+    if (!drop || !drops_is(drop, &trial->recipe))
+        return NAN;
+    for (size_t g = 0; g < t->n_groups; g++) {
+        int k = type_index(t, trial->group_types[g]);
+        if (!drops_has_layer(drop, groups->items[g].layer))
+            p += k < 0 ? NAN : t->groups[g].kld[k];
+    }
+    return p + drop->kld;
+}
+
+static bool observe(struct seen *s, const struct search_space *space,
+                    const struct search_drop *drop, const struct trial *trial)
+{
+    const struct probe_table *t = space->table;
+    const struct probe_groups *groups = space->groups;
     if (trial->failed || !trial->group_types || !trial->score.has_kld ||
-        (trial->recipe.feedback != NULL) != fed)
+        (trial->recipe.feedback != NULL) != (space->feedback != NULL))
         return false;
-    double p = allocate_kld(t, trial->group_types);
+    double p = predicted(t, groups, drop, trial);
     double y = trial->score.kld_mean - trial->cache_kld; /* of the weights */
     if (!(p > 0) || !(y > 0))
         return false;
@@ -66,6 +86,8 @@ static bool observe(struct seen *s, const struct probe_table *t, const struct pr
     s->group = xcalloc(t->n_groups + 1, sizeof(*s->group));
     for (size_t g = 0; g < t->n_groups; g++) {
         int k = type_index(t, trial->group_types[g]);
+        if (k < 0) /* of a block that is not there */
+            continue;
         double share = t->groups[g].kld[k] / p;
         s->group[g] = share;
         s->type[k] += share;
@@ -154,20 +176,21 @@ static void table_copy(struct probe_table *to, const struct probe_table *t)
     memcpy(to->groups, t->groups, t->n_groups * sizeof(*to->groups));
 }
 
-double correct_table(struct probe_table *to, const struct probe_table *t,
-                     const struct probe_groups *groups, const struct trials *history, bool fed)
+double correct_table(struct probe_table *to, const struct search_space *s,
+                     const struct search_drop *drop, const struct trials *history)
 {
+    const struct probe_table *t = s->table;
     struct fit *f = xcalloc(1, sizeof(*f));
     table_copy(to, t);
     f->n_groups = t->n_groups;
     f->floor = search_floor(t);
     /* The latest trials lie nearest to where the search is. */
     for (size_t i = history->n; i-- > 0 && f->n < OBSERVED_MAX;)
-        f->n += observe(&f->seen[f->n], t, groups, &history->items[i], fed);
+        f->n += observe(&f->seen[f->n], s, drop, &history->items[i]);
     solve(f);
     for (size_t g = 0; f->n > 0 && g < t->n_groups; g++)
         for (int k = 0; k < t->n_types; k++)
-            to->groups[g].kld[k] *= factor(f, groups->items[g].role, k, g);
+            to->groups[g].kld[k] *= factor(f, s->groups->items[g].role, k, g);
     double floor = learned_floor(f);
     for (int i = 0; i < f->n; i++)
         xfree(f->seen[i].group);

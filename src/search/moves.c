@@ -87,8 +87,7 @@ static void consider(struct moves *m, const struct step *a, const struct step *b
     m->trying[a->group] = m->table->types[a->type];
     if (b)
         m->trying[b->group] = m->table->types[b->type];
-    const struct search_time *time = &m->space->time;
-    if (time->ms_max > 0 && !(search_ms(time, m->trying, m->table->n_groups) <= time->ms_max))
+    if (!search_time_keeps(&m->space->time, m->trying, m->table->n_groups))
         return;
     if (history_has_types(m->space, m->history, m->trying))
         return;

@@ -5,7 +5,8 @@
  * of a multi-choice knapsack (groups × types, exact bytes) under the byte limit; then, trial by
  * trial, the optimum under sensitivities corrected by what was measured, and single groups moved up
  * or down a type around the best measured candidate, until nothing helps, targets are met or the
- * budget is spent. With only an accuracy target the byte limit itself is searched; without targets
+ * budget is spent; where the limit is low, also without some blocks (drops.c). With only an
+ * accuracy target the byte limit itself is searched; without targets
  * a ladder of limits is measured, which is the Pareto front.
  * To write another proposer: fill struct proposer; `next` must depend on its arguments alone, so
  * that a resumed run goes the same way. */
@@ -48,7 +49,8 @@ double targets_distance(const struct targets *t, uint64_t bytes, uint64_t parame
 struct trial {
     char key[65]; /* trial_key of the recipe */
     struct recipe recipe;
-    /* Per group, DT_NONE where members differ (stock mixes); NULL for foreign recipes. xfree. */
+    /* Per group, DT_NONE where it has no one type: its block is dropped; NULL for foreign recipes.
+     * xfree. */
     enum dtype *group_types;
     uint64_t bytes;
     struct score score;
@@ -102,18 +104,28 @@ struct allocation {
 int allocate_frontier(const struct probe_table *t, const uint64_t *limits, size_t n,
                       struct allocation *out, struct err *e);
 
-/* What a choice costs in time: milliseconds per token that each group takes in each type. */
+/* What a choice costs in time: milliseconds that each group takes in each type, per generated token
+ * and until the first token of a prompt. Both (n_groups, SEARCH_TYPES), NaN = not known; NULL =
+ * nothing is known. A maximum limits the Σ; 0 = no limit. */
 enum { SEARCH_TYPES = 64 }; /* above every id of a type that a GGUF file has */
 struct search_time {
-    const double *ms; /* (n_groups, SEARCH_TYPES); NaN = not known. NULL = nothing is known */
-    double ms_max;    /* Σ allowed; 0 = no limit */
+    const double *ms;
+    double ms_max;
+    const double *first_ms;
+    double first_max;
 };
-/* Σ of a choice; NaN when a type's is not known, or nothing is. */
+/* Is any time limited? */
+bool search_time_limits(const struct search_time *s);
+/* Does a choice keep what is limited? */
+bool search_time_keeps(const struct search_time *s, const enum dtype *types, size_t n_groups);
+/* Σ of a choice, DT_NONE taking no time; NaN when a type's is not known, or nothing is. */
 double search_ms(const struct search_time *s, const enum dtype *types, size_t n_groups);
-/* As allocate under both limits: the exact knapsack over bytes with time priced by a multiplier,
- * the smallest that keeps the limit, then single and paired exchanges into what either limit
- * leaves. Neither limit is ever exceeded. ERR_INFEASIBLE when no choice within the bytes is fast
- * enough, or none small enough. */
+double search_first_ms(const struct search_time *s, const enum dtype *types, size_t n_groups);
+/* As allocate under limits on time too: the exact knapsack over bytes with time priced by a
+ * multiplier, the smallest that keeps the limit, then single and paired exchanges into what either
+ * limit leaves. Where both times are limited and the one that binds does not keep the other, mixes
+ * of both are limited instead. No limit is ever exceeded. ERR_INFEASIBLE when no choice within the
+ * bytes is found that is fast enough, or none small enough. */
 int allocate_within(const struct probe_table *t, const struct search_time *time,
                     uint64_t bytes_limit, enum dtype *types, struct err *e);
 /* The fastest choice within the bytes, whatever its KL. */
@@ -132,6 +144,15 @@ struct search_cache {
     double kld;           /* of these types alone, on the search windows */
 };
 enum { SEARCH_CACHES_MAX = 4 };
+
+/* Blocks that may be left out together, and what the file is without them. */
+struct search_drop {
+    const uint32_t *layers; /* (n_layers) ascending */
+    size_t n_layers;
+    const struct model_desc *desc; /* of what is left, its tensors in the order of the whole */
+    uint64_t fixed_bytes;          /* of the file outside the groups that are left */
+    double kld;                    /* of the unquantized model without them: measured as a set */
+};
 
 struct search_space {
     const struct model_desc *desc;
@@ -155,6 +176,10 @@ struct search_space {
     /* What a codebook type (IQ1, IQ2, IQ3) must save where no speed is asked: its KL counts this
      * much more, as CPUs decode it about half as fast as its neighbours. 1 (or 0) = nothing. */
     double codebook_handicap;
+    /* Sets of blocks that candidates under a byte limit may lack, each larger than the one before;
+     * none where the limit is not low. */
+    const struct search_drop *drops;
+    size_t n_drops;
 };
 struct proposal {
     struct recipe recipe;
@@ -192,6 +217,14 @@ double search_floor(const struct probe_table *t);
 /* A recipe that gives each group its type; everything else as the recipe's base has it. */
 int search_recipe(struct recipe *r, const struct model_desc *d, const struct probe_groups *groups,
                   const enum dtype *types, struct err *e);
+/* The same for what is left without some blocks, whose groups have DT_NONE. d and groups: of the
+ * whole model. */
+int search_recipe_without(struct recipe *r, const struct model_desc *d,
+                          const struct probe_groups *groups, const enum dtype *types,
+                          const struct search_drop *drop, struct err *e);
+/* "block 5", "blocks 3, 5 and 6"; cut where it is longer. */
+enum { SEARCH_BLOCKS_TEXT = 64 };
+char *search_blocks_text(const uint32_t *layers, size_t n, char text[static SEARCH_BLOCKS_TEXT]);
 /* A stock mix as this model has it: types per group (DT_NONE = members differ), file bytes, and the
  * KL the table predicts (NaN when it has no entry for some type). */
 struct search_stock {
@@ -200,6 +233,7 @@ struct search_stock {
     uint64_t bytes;
     double kld;
     double ms; /* per token, NaN = not known */
+    double first_ms;
 };
 /* All quantizing mixes that the space allows, largest first. */
 int search_stocks(const struct search_space *s, struct search_stock **list, size_t *n,

@@ -4,11 +4,26 @@
 
 #include "search/search.h"
 
-/* The table with its predictions corrected by what was measured (correct.c) of candidates that were
- * rounded as the table supposes, with error feedback (fed) or without. probe_table_release. Returns
- * what a file costs beside its weights, in nats: its activations are quantized. */
-double correct_table(struct probe_table *to, const struct probe_table *t,
-                     const struct probe_groups *groups, const struct trials *history, bool fed);
+/* The space's table with its predictions corrected by what was measured (correct.c) of candidates
+ * that were rounded as the table supposes, with error feedback or without, and that have all blocks
+ * or lack those of `drop` (NULL = none). probe_table_release. Returns what a file costs beside its
+ * weights, in nats: its activations are quantized. */
+double correct_table(struct probe_table *to, const struct search_space *s,
+                     const struct search_drop *drop, const struct trials *history);
+
+/* ---- drops.c; a set of NULL is none ---- */
+
+bool drops_has_layer(const struct search_drop *d, int layer);
+/* Does the recipe drop just these blocks? */
+bool drops_is(const struct search_drop *d, const struct recipe *r);
+const struct search_drop *drops_find(const struct search_space *s, const struct recipe *r);
+/* Makes the groups of its blocks absent. */
+void drops_mark(struct probe_table *t, const struct probe_groups *groups,
+                const struct search_drop *d);
+/* The set that is worth a candidate now, or NULL. */
+const struct search_drop *drops_next(const struct search_space *s, const struct trials *h);
+/* What the best candidate that meets the targets lacks. */
+const struct search_drop *drops_of_best(const struct search_space *s, const struct trials *h);
 
 /* Was a candidate with these types, or this stock mix, tried before (failed ones included) with the
  * KV cache of the space? */

@@ -92,6 +92,7 @@ static int stock_make(struct search_stock *out, const struct search_space *s,
     for (size_t g = 0; rc == 0 && g < s->groups->n; g++)
         rc = stock_group(out, s, g, &plan, e);
     out->ms = rc == 0 ? search_ms(&s->time, out->types, s->groups->n) : NAN;
+    out->first_ms = rc == 0 ? search_first_ms(&s->time, out->types, s->groups->n) : NAN;
     plan_release(&plan);
     recipe_release(&r);
     return rc;
@@ -158,7 +159,9 @@ static int compare_promise(const void *a, const void *b)
 
 static bool fits(const struct search_space *s, const struct search_stock *m)
 {
-    return m->bytes <= s->bytes_limit && !(s->time.ms_max > 0 && m->ms > s->time.ms_max);
+    const struct search_time *t = &s->time;
+    return m->bytes <= s->bytes_limit && !(t->ms_max > 0 && m->ms > t->ms_max) &&
+           !(t->first_max > 0 && m->first_ms > t->first_max);
 }
 
 /* Under a limit: list is sorted by size, largest first. */
@@ -294,7 +297,7 @@ int stocks_next(const struct search_space *s, const struct trials *h, size_t mos
         return 1;
     if (search_stocks(s, &list, &n, e) != 0)
         return -1;
-    if (s->bytes_limit != UINT64_MAX || s->time.ms_max > 0) {
+    if (s->bytes_limit != UINT64_MAX || search_time_limits(&s->time)) {
         n = select_limit(s, list, n);
     } else if (s->table) {
         n = select_front(list, n, targets_accuracy_only(&s->targets) ? n + 2 : FRONT_MAX);

@@ -39,6 +39,17 @@ static int refuse(const struct model *m, const char *why, struct err *e)
                    model_desc(m)->architecture, why);
 }
 
+/* Architectures whose blocks libllama gives rotary positions by their number, whatever the file
+ * says (n_no_rope_layer_step in src/models/ of llama.cpp 0.5.0). */
+static int check_architecture(const struct model *m, struct err *e)
+{
+    static const char *const numbered[] = {"smollm3", "llama4", "afmoe", "smallthinker"};
+    for (size_t i = 0; i < sizeof(numbered) / sizeof(numbered[0]); i++)
+        if (strcmp(model_desc(m)->architecture, numbered[i]) == 0)
+            return refuse(m, "which of them have no rotary positions follows from their number", e);
+    return 0;
+}
+
 /* Keys of metadata that say, in one number, which blocks are of which kind. */
 static int check_pattern(const struct model *m, struct err *e)
 {
@@ -74,7 +85,7 @@ static int check(const struct model *m, const struct recipe *r, struct err *e)
     if (r->n_drop_layers >= n)
         return err_set(e, ERR_INPUT, "leave one at least", "%s: all %u blocks are to be dropped",
                        model_path(m), n);
-    return check_pattern(m, e);
+    return check_architecture(m, e) != 0 ? -1 : check_pattern(m, e);
 }
 
 /* ---- tensors ---- */
@@ -188,4 +199,26 @@ void surgery_imatrix(struct imatrix *m, const struct recipe *r, uint32_t n_layer
     }
     imatrix_release(m);
     *m = out;
+}
+
+/* ---- factors ---- */
+
+void surgery_factors(struct factors *to, const struct factors *from, const struct recipe *r)
+{
+    *to = (struct factors){0};
+    memcpy(to->sha256, from->sha256, sizeof(to->sha256));
+    to->entries = xcalloc(from->n + 1, sizeof(*to->entries));
+    for (size_t i = 0; i < from->n; i++) {
+        struct factors_entry x = from->entries[i];
+        int layer = model_layer_of(x.name);
+        if (layer >= 0 && dropped(r, (uint64_t)layer))
+            continue;
+        if (layer >= 0) {
+            char *name = renamed(x.name, layer, r);
+            x.name = arena_strndup(&to->file.arena, name, strlen(name));
+            xfree(name);
+        }
+        map_add(&to->by_name, x.name, strlen(x.name), to->n);
+        to->entries[to->n++] = x;
+    }
 }

@@ -16,7 +16,7 @@ enum { GROUPS_MAX = 6 };
 struct instance {
     struct probe_table table;
     struct search_time time;
-    double ms[GROUPS_MAX * SEARCH_TYPES];
+    double ms[GROUPS_MAX * SEARCH_TYPES], first[GROUPS_MAX * SEARCH_TYPES];
 };
 
 /* More bytes, less KL, mostly; time follows the bytes but for types that are slow to decode. */
@@ -39,7 +39,7 @@ static void instance_make(struct instance *x, struct rng *r, uint64_t unit)
             x->ms[g * SEARCH_TYPES + (size_t)x->table.types[k]] =
                 (double)s->bytes[k] / (double)unit * slow;
         }
-    x->time.ms = x->ms;
+    x->time = (struct search_time){.ms = x->ms};
 }
 
 /* Least Σ KL within both limits, infinite when nothing is. */
@@ -146,6 +146,72 @@ static void test_two_limits_large(void **state)
     probe_table_release(&t);
 }
 
+/* ---- bytes, time per token and time to the first token ---- */
+
+static double brute_both(const struct instance *x, size_t group, uint64_t bytes, double ms,
+                         double first)
+{
+    double best = INFINITY;
+    if (group == x->table.n_groups)
+        return 0;
+    for (int k = 0; k < x->table.n_types; k++) {
+        const struct sensitivity *s = &x->table.groups[group];
+        size_t at = group * SEARCH_TYPES + (size_t)x->table.types[k];
+        double t = x->ms[at], u = x->first[at];
+        if (!isnan(s->kld[k]) && s->bytes[k] <= bytes && t <= ms && u <= first)
+            best = fmin(best, s->kld[k] +
+                                  brute_both(x, group + 1, bytes - s->bytes[k], ms - t, first - u));
+    }
+    return best;
+}
+
+/* Types differ otherwise when a prompt is read than when a token is made. */
+static void test_three_limits(void **state)
+{
+    struct rng r;
+    struct instance x;
+    int solved = 0, found = 0, exact = 0, both = 0, infeasible = 0;
+    double loss = 0;
+    (void)state;
+    rng_seed(&r, 12);
+    for (int round = 0; round < 600; round++) {
+        enum dtype types[GROUPS_MAX];
+        struct err e = {0};
+        instance_make(&x, &r, 4096);
+        for (int i = 0; i < GROUPS_MAX * SEARCH_TYPES; i++)
+            x.first[i] = isnan(x.ms[i]) ? NAN : 1 + (double)rng_below(&r, 12);
+        x.time.first_ms = x.first;
+        uint64_t limit = 4096 * (20 + rng_below(&r, 100));
+        x.time.ms_max = 20 + (double)rng_below(&r, 100);
+        x.time.first_max = 10 + (double)rng_below(&r, 40);
+        double want = brute_both(&x, 0, limit, x.time.ms_max, x.time.first_max);
+        int rc = allocate_within(&x.table, &x.time, limit, types, &e);
+        solved += !isinf(want);
+        infeasible += isinf(want);
+        assert_false(isinf(want) && rc == 0);
+        if (rc == 0) {
+            double kld = allocate_kld(&x.table, types);
+            assert_true(allocate_bytes(&x.table, types) <= limit);
+            assert_true(search_ms(&x.time, types, x.table.n_groups) <= x.time.ms_max);
+            assert_true(search_first_ms(&x.time, types, x.table.n_groups) <= x.time.first_max);
+            assert_true(kld >= want - 1e-12);
+            found++;
+            exact += kld <= want + 1e-12;
+            loss += kld / want - 1;
+            both += want > brute_both(&x, 0, limit, x.time.ms_max, INFINITY) + 1e-12 &&
+                    want > brute_both(&x, 0, limit, INFINITY, x.time.first_max) + 1e-12;
+        } else {
+            assert_true(e.code == ERR_INFEASIBLE || e.code == ERR_UNSUPPORTED);
+        }
+        probe_table_release(&x.table);
+    }
+    print_message("%d of %d found, %d exact, %d limited by both times, %d infeasible, loss %.4f\n",
+                  found, solved, exact, both, infeasible, loss / found);
+    assert_true(both > 30 && infeasible > 20);
+    assert_true(found >= solved * 97 / 100 && exact >= found * 85 / 100);
+    assert_true(loss / found < 0.05);
+}
+
 static void test_frontier_is_allocate(void **state)
 {
     struct rng r;
@@ -182,6 +248,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_two_limits),
         cmocka_unit_test(test_two_limits_large),
+        cmocka_unit_test(test_three_limits),
         cmocka_unit_test(test_frontier_is_allocate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

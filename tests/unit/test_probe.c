@@ -14,6 +14,7 @@
 #include "probe/probe.h"
 #include "recipe/recipe.h"
 #include "sample_fixture.h"
+#include "surgery/surgery.h"
 
 enum { N_CTX = 96, WINDOWS = 4, TYPES = 5 };
 static const enum dtype types[TYPES] = {DT_Q2_K, DT_Q3_K, DT_Q4_K, DT_Q6_K, DT_Q8_0};
@@ -311,6 +312,78 @@ static void test_interrupted(void **state)
     probe_table_release(&b);
 }
 
+/* ---- without blocks ---- */
+
+/* KL of a file that lacks the blocks, on the first `windows` windows. */
+static double kld_of_file(const uint32_t *layers, size_t n, size_t windows)
+{
+    struct err e = {0};
+    struct recipe r;
+    struct model *m = NULL;
+    struct bake_result done = {0};
+    struct score s = {0};
+    struct measure_options o = {.threads = 1};
+    struct engine_windows w = f.windows;
+    const char *root = getenv("SINTRA_ROOT");
+    char *source = fs_join(root ? root : ".", "models/sample"), *path = fixture_path("less.gguf");
+    w.n_windows = windows;
+    recipe_init(&r, "F32");
+    for (size_t i = 0; i < n; i++)
+        recipe_drop_layer(&r, layers[i]);
+    if (model_open(&m, source, &e) != 0 || surgery_apply(m, &r, &e) != 0)
+        fail_msg("%s", e.message);
+    struct bake_job job = {.model = m, .recipe = &r, .output = path, .threads = 1};
+    if (bake_gguf(&job, &done, &e) != 0 || measure_quality(&s, path, &w, &f.reference, &o, &e) != 0)
+        fail_msg("%s", e.message);
+    double kld = s.kld_mean;
+    score_release(&s);
+    bake_result_release(&done);
+    model_close(m);
+    recipe_release(&r);
+    xfree(source);
+    xfree(path);
+    return kld;
+}
+
+/* A block whose matrices into the stream are zero is a block that is not there. */
+static void test_without_blocks(void **state)
+{
+    static const uint32_t one[] = {3}, two[] = {2, 6};
+    struct probe_job job = job_of(1);
+    struct stat_mean kld;
+    struct err e = {0};
+    size_t windows;
+    (void)state;
+    assert_null(probe_drop_obstacle(model_desc(f.model)));
+    for (size_t n = 1; n <= 2; n++) {
+        const uint32_t *layers = n == 1 ? one : two;
+        if (probe_drop(&job, layers, n, &kld, &windows, &e) != 0)
+            fail_msg("%s", e.message);
+        double file = kld_of_file(layers, n, windows);
+        assert_true(windows >= 2 && windows <= WINDOWS && file > 0.01);
+        assert_true(fabs(kld.mean / file - 1) < 1e-4);
+        assert_true(kld.low < kld.mean && kld.mean < kld.high);
+    }
+    /* The original is there again. */
+    if (probe_drop(&job, one, 0, &kld, &windows, &e) != 0)
+        fail_msg("%s", e.message);
+    assert_true(fabs(kld.mean) < 1e-9);
+}
+
+static void test_obstacles(void **state)
+{
+    struct model_tensor tensors[] = {{.name = "blk.0.attn_output.weight", .layer = 0},
+                                     {.name = "blk.0.attn_output.bias", .layer = 0},
+                                     {.name = "blk.0.ffn_down_exps.weight", .layer = 0},
+                                     {.name = "token_embd.weight", .layer = -1},
+                                     {.name = "blk.1.ssm_out.weight", .layer = 1}};
+    struct model_desc d = {.tensors = tensors, .n_tensors = 4};
+    (void)state;
+    assert_null(probe_drop_obstacle(&d));
+    d.n_tensors = 5;
+    assert_string_equal(probe_drop_obstacle(&d), "blk.1.ssm_out.weight");
+}
+
 static void test_bad_importance(void **state)
 {
     struct imatrix wrong = {0};
@@ -335,7 +408,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_groups),      cmocka_unit_test(test_runs),
         cmocka_unit_test(test_sizes),       cmocka_unit_test(test_restores),
         cmocka_unit_test(test_predictions), cmocka_unit_test(test_threads_and_known),
-        cmocka_unit_test(test_interrupted), cmocka_unit_test(test_bad_importance),
+        cmocka_unit_test(test_interrupted), cmocka_unit_test(test_without_blocks),
+        cmocka_unit_test(test_obstacles),   cmocka_unit_test(test_bad_importance),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -176,6 +176,9 @@ static void test_other_targets(void **state)
         {"size", {.size_max = 560000000}},
         {"memory", {.memory_max = 700000000, .context = 1024}},
         {"speed", {.tps_min = 30}},
+        {"first token", {.latency_ms_max = 213}},
+        {"both, the first token binds", {.tps_min = 20, .latency_ms_max = 213}},
+        {"both, tokens per second bind", {.tps_min = 30, .latency_ms_max = 300}},
         {"accuracy", {.accuracy_min = 0.94}},
         {"several", {.size_max = 700000000, .accuracy_min = 0.9, .latency_ms_max = 1000}},
     };
@@ -198,8 +201,11 @@ static void test_other_targets(void **state)
             assert_true(memory <= (double)cases[i].t.memory_max);
             assert_true(memory > 0.97 * (double)cases[i].t.memory_max);
         }
-        if (cases[i].t.tps_min > 0)
+        if (cases[i].t.tps_min > 0 || cases[i].t.latency_ms_max == 213)
             assert_in_range((uint64_t)number(r, "best", "score", "tps_decode"), 30, 33);
+        /* 30 tokens per second are 213 ms for a prompt in the simulation: limits are used up. */
+        if (cases[i].t.latency_ms_max > 0 && !cases[i].t.size_max)
+            assert_in_range((uint64_t)number(r, "best", "score", "first_token_ms"), 194, 213);
         if (cases[i].t.accuracy_min > 0 && !cases[i].t.size_max)
             assert_true(number(r, "best", "score", "top1") < 0.95); /* no larger than needed */
         json_decref(r);
@@ -578,6 +584,201 @@ static void test_kill_and_resume(void **state)
     place_release(&p);
 }
 
+/* ---- a contest goes on as a whole ---- */
+
+struct rivals {
+    char *models[2], *text, *out;
+    struct run_config c[2];
+};
+
+static void rivals_init(struct rivals *v, const struct place *p)
+{
+    const char *root = getenv("SINTRA_ROOT");
+    char *sample = fs_join(root ? root : ".", "models/sample"), absolute[4096];
+    assert_non_null(realpath(sample, absolute));
+    v->text = fs_join(p->root, "text.txt");
+    v->out = fs_join(p->root, "both");
+    FILE *f = fopen(v->text, "w");
+    for (int i = 0; i < 4000; i++)
+        fprintf(f, "Line %d of a text about nothing.\n", i);
+    assert_int_equal(fclose(f), 0);
+    for (int i = 0; i < 2; i++) {
+        v->models[i] = fs_join(p->root, i == 0 ? "one" : "two");
+        assert_int_equal(symlink(absolute, v->models[i]), 0);
+        v->c[i] = mock_config(p);
+        v->c[i].model_path = v->models[i];
+        v->c[i].out_dir = NULL;
+        v->c[i].corpus = v->text;
+        v->c[i].targets.bpw_max = 4.7;
+        v->c[i].seed = 3 + (uint64_t)i;
+    }
+    xfree(sample);
+}
+
+static void rivals_release(struct rivals *v)
+{
+    xfree(v->models[0]);
+    xfree(v->models[1]);
+    xfree(v->text);
+    xfree(v->out);
+}
+
+/* Runs, or kills at the n-th event of a kind; *done: trials that ended. */
+static json_t *contest_run(const struct place *p, const struct rivals *v, const char *kind, int n,
+                           int *done)
+{
+    struct seen seen = {.kind = kind, .kill_at = n};
+    struct run_listener l = {.event = on_event, .ud = &seen};
+    struct store *s;
+    struct err e = {0};
+    json_t *result = NULL;
+    assert_int_equal(store_open(&s, p->db, NULL), 0);
+    if (run_contest(v->c, 2, v->out, s, &l, &result, &e) != 0)
+        fail_msg("%s", e.message);
+    store_close(s);
+    *done = seen.trials_done;
+    return result;
+}
+
+static int runs_stored(const struct place *p)
+{
+    struct store *s;
+    int n = 0;
+    assert_int_equal(store_open(&s, p->db, NULL), 0);
+    assert_int_equal(store_runs(s, false, 0, count_run, &n, NULL), 0);
+    store_close(s);
+    return n;
+}
+
+static int all_done(void *ud, const struct store_trial *t)
+{
+    *(int *)ud += strcmp(t->state, "done") == 0 && strcmp(t->kind, "final") != 0;
+    return 0;
+}
+
+struct counting {
+    struct store *store;
+    int n;
+};
+
+static int trials_of(void *ud, const struct store_run *r)
+{
+    struct counting *c = ud;
+    return store_trials(c->store, r->id, all_done, &c->n, NULL);
+}
+
+/* Finished trials of all runs: what is repeated would be there twice. */
+static int trials_stored(const struct place *p)
+{
+    struct counting c = {0};
+    assert_int_equal(store_open(&c.store, p->db, NULL), 0);
+    assert_int_equal(store_runs(c.store, false, 0, trials_of, &c, NULL), 0);
+    store_close(c.store);
+    return c.n;
+}
+
+static void same_contest(const json_t *a, const json_t *b)
+{
+    static const char *const same[] = {"bytes", "bits_per_byte", "status", "name", "difference"};
+    assert_string_equal(json_opt_str(a, "take", "?"), json_opt_str(b, "take", "!"));
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *x = json_array_get(json_object_get(a, "models"), i);
+        const json_t *y = json_array_get(json_object_get(b, "models"), i);
+        for (size_t k = 0; k < sizeof(same) / sizeof(same[0]); k++)
+            assert_true(json_object_get(x, same[k]) == json_object_get(y, same[k]) ||
+                        json_equal(json_object_get(x, same[k]), json_object_get(y, same[k])));
+    }
+}
+
+static void test_contest_resumes(void **state)
+{
+    /* In the first run, between the runs, in the second, before the comparison. */
+    static const struct {
+        const char *kind;
+        int n;
+    } moments[] = {{"begin", 1}, {"trial", 4}, {"done", 1},
+                   {"begin", 2}, {"final", 3}, {"done", 2}};
+    struct place p;
+    struct rivals v;
+    int trials, ignored;
+    (void)state;
+    place_init(&p);
+    rivals_init(&v, &p);
+    json_t *want = contest_run(&p, &v, NULL, 0, &trials);
+    int stored = trials_stored(&p);
+    assert_true(stored >= 6 && stored == trials);
+    rivals_release(&v);
+    place_release(&p);
+    for (size_t i = 0; i < sizeof(moments) / sizeof(moments[0]); i++) {
+        place_init(&p);
+        rivals_init(&v, &p);
+        fflush(NULL);
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+            contest_run(&p, &v, moments[i].kind, moments[i].n, &ignored);
+            _exit(0);
+        }
+        int status;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+        struct store *s;
+        struct err e = {0};
+        char contest[27], id[27], of_run[27];
+        json_t *got = NULL;
+        assert_int_equal(store_open(&s, p.db, NULL), 0);
+        assert_true(run_contest_latest(s, contest));
+        assert_int_equal(store_run_find(s, "latest", id, NULL), 0);
+        assert_true(run_contest_of(s, id, of_run));
+        assert_string_equal(of_run, contest);
+        if (run_contest_resume(contest, p.home, s, NULL, &got, &e) != 0)
+            fail_msg("%s", e.message);
+        assert_false(run_contest_latest(s, contest)); /* it has ended */
+        assert_false(run_contest_of(s, id, of_run));
+        store_close(s);
+        same_contest(got, want);
+        assert_int_equal(runs_stored(&p), 2);
+        assert_int_equal(trials_stored(&p), stored);
+        json_decref(got);
+        rivals_release(&v);
+        place_release(&p);
+    }
+    json_decref(want);
+}
+
+/* The text decides which model to take: another one is another contest. */
+static void test_contest_of_another_text(void **state)
+{
+    struct place p;
+    struct rivals v;
+    struct store *s;
+    struct err e = {0};
+    json_t *result = NULL;
+    struct seen seen = {.kind = "trial", .stop_at = 2};
+    struct run_listener l = {.event = on_event, .ud = &seen};
+    char contest[27];
+    (void)state;
+    place_init(&p);
+    rivals_init(&v, &p);
+    assert_int_equal(store_open(&s, p.db, NULL), 0);
+    assert_int_equal(run_contest(v.c, 2, v.out, s, &l, &result, &e), -1);
+    stop_reset();
+    assert_int_equal(e.code, ERR_INTERRUPTED);
+    assert_non_null(strstr(e.hint, "--resume"));
+    assert_true(run_contest_latest(s, contest));
+    FILE *f = fopen(v.text, "a");
+    fprintf(f, "One line more.\n");
+    assert_int_equal(fclose(f), 0);
+    assert_int_equal(run_contest_resume(contest, p.home, s, NULL, &result, &e), -1);
+    assert_int_equal(e.code, ERR_INPUT);
+    assert_non_null(strstr(e.message, "changed since the contest began"));
+    assert_int_equal(run_contest_resume("nothing", p.home, s, NULL, &result, &e), -1);
+    assert_int_equal(e.code, ERR_MISSING);
+    store_close(s);
+    rivals_release(&v);
+    place_release(&p);
+}
+
 static void test_resume_finished_or_foreign(void **state)
 {
     struct place p;
@@ -784,6 +985,8 @@ int main(void)
         cmocka_unit_test(test_unquantized_groups),
         cmocka_unit_test(test_interrupt_and_resume),
         cmocka_unit_test(test_kill_and_resume),
+        cmocka_unit_test(test_contest_resumes),
+        cmocka_unit_test(test_contest_of_another_text),
         cmocka_unit_test(test_resume_finished_or_foreign),
         cmocka_unit_test(test_max_iters_and_budget),
         cmocka_unit_test(test_deterministic),

@@ -248,7 +248,7 @@ static void test_targets(void **state)
 
 /* ---- a simulated world ---- */
 
-enum { LAYERS_SIM = 6, TENSORS_SIM = 1 + LAYERS_SIM * 7 };
+enum { LAYERS_SIM = 6, TENSORS_SIM = 1 + LAYERS_SIM * 7, DROPS_SIM = 2 };
 
 struct world {
     struct model_desc desc;
@@ -260,6 +260,10 @@ struct world {
     double *level; /* (n_groups) KL at 4.5 bits before noise */
     struct search_space space;
     struct trials history;
+    struct search_drop drops[DROPS_SIM];
+    struct model_desc left[DROPS_SIM]; /* without their blocks */
+    struct model_tensor left_tensors[DROPS_SIM][TENSORS_SIM];
+    char left_names[DROPS_SIM][TENSORS_SIM][64];
 };
 
 static void tensor_put(struct world *w, size_t i, const char *name, uint64_t ne0, uint64_t ne1)
@@ -348,6 +352,47 @@ static void world_release(struct world *w)
     xfree(w->level);
 }
 
+/* Lets the proposer leave out block 4, then 2 and 4, which unquantized cost so much. */
+static void world_drops(struct world *w, double one, double two)
+{
+    static const uint32_t sets[DROPS_SIM][2] = {{4}, {2, 4}};
+    for (size_t k = 0; k < DROPS_SIM; k++) {
+        size_t n = 0;
+        w->left[k] = w->desc;
+        w->left[k].tensors = w->left_tensors[k];
+        w->left[k].n_layer = LAYERS_SIM - (uint32_t)(k + 1);
+        w->left[k].parameters = 0;
+        for (size_t i = 0; i < w->desc.n_tensors; i++) {
+            struct model_tensor *t = &w->left_tensors[k][n];
+            int below = 0;
+            bool gone = false;
+            *t = w->tensors[i];
+            for (size_t j = 0; t->layer >= 0 && j <= k; j++) {
+                gone = gone || (uint32_t)t->layer == sets[k][j];
+                below += (uint32_t)t->layer > sets[k][j];
+            }
+            if (gone)
+                continue;
+            if (t->layer >= 0) {
+                snprintf(w->left_names[k][n], sizeof(w->left_names[k][n]), "blk.%d%s",
+                         t->layer - below, strchr(w->names[i] + 4, '.'));
+                t->name = w->left_names[k][n];
+                t->layer -= below;
+            }
+            w->left[k].parameters += t->shape.ne[0] * t->shape.ne[1];
+            n++;
+        }
+        w->left[k].n_tensors = n;
+        w->drops[k] = (struct search_drop){.layers = sets[k],
+                                           .n_layers = k + 1,
+                                           .desc = &w->left[k],
+                                           .fixed_bytes = w->space.fixed_bytes - 1000 * (k + 1),
+                                           .kld = k == 0 ? one : two};
+    }
+    w->space.drops = w->drops;
+    w->space.n_drops = DROPS_SIM;
+}
+
 /* The file's KL: sensitivities with the hidden factors, a second-order term and a floor. */
 static double world_kld(const struct world *w, const struct trial *t)
 {
@@ -355,6 +400,8 @@ static double world_kld(const struct world *w, const struct trial *t)
     for (size_t g = 0; g < w->groups.n; g++) {
         enum dtype type = t->group_types[g];
         double found = NAN;
+        if (type == DT_NONE && t->recipe.n_drop_layers > 0)
+            continue;
         for (int k = 0; k < SIM_TYPES; k++)
             if (sim_types[k] == type)
                 found = w->table.groups[g].kld[k];
@@ -364,6 +411,8 @@ static double world_kld(const struct world *w, const struct trial *t)
         }
         sum += w->truth[g] * found;
     }
+    for (size_t k = 0; k < w->space.n_drops; k++)
+        sum += t->recipe.n_drop_layers == k + 1 ? w->drops[k].kld : 0;
     return sum * (1 + sum) + 5e-5;
 }
 
@@ -537,6 +586,114 @@ static void test_proposer_under_a_limit(void **state)
     }
 }
 
+/* ---- candidates without blocks ---- */
+
+struct tally {
+    int whole, one, two;
+};
+
+static struct tally world_tally(const struct world *w)
+{
+    struct tally n = {0};
+    for (size_t i = 0; i < w->history.n; i++) {
+        const struct trial *t = &w->history.items[i];
+        struct plan plan;
+        struct recipe_options o = RECIPE_OPTIONS_DEFAULT;
+        size_t lacks = t->recipe.n_drop_layers;
+        if (t->stock)
+            continue;
+        n.whole += lacks == 0;
+        n.one += lacks == 1;
+        n.two += lacks == 2;
+        if (lacks == 0)
+            continue;
+        /* What was planned is what the recipe makes of what is left. */
+        o.have_importance = true;
+        assert_int_equal(recipe_resolve(&t->recipe, w->drops[lacks - 1].desc, &o, &plan, NULL), 0);
+        assert_int_equal(plan.tensor_bytes + w->drops[lacks - 1].fixed_bytes, t->bytes);
+        plan_release(&plan);
+        for (size_t g = 0; g < w->groups.n; g++) {
+            int layer = w->groups.items[g].layer;
+            bool gone = layer == 4 || (lacks == 2 && layer == 2);
+            assert_int_equal(t->group_types[g] == DT_NONE, gone);
+        }
+    }
+    return n;
+}
+
+static double world_best(struct world *w, double bpw, const uint32_t **layers, size_t *n)
+{
+    w->space.targets.bpw_max = bpw;
+    w->space.bytes_limit = bytes_at(w, bpw);
+    world_run(w);
+    int best = trials_best(&w->history, &w->space.targets, w->desc.parameters);
+    *layers = w->history.items[best].recipe.drop_layers;
+    *n = w->history.items[best].recipe.n_drop_layers;
+    return w->history.items[best].score.kld_mean;
+}
+
+/* Blocks that do nothing go, one after the other, and what is left is refined. */
+static void test_idle_blocks_are_left_out(void **state)
+{
+    struct world with, without;
+    const uint32_t *layers;
+    size_t n;
+    (void)state;
+    world_init(&without, 90);
+    double all = world_best(&without, 2.9, &layers, &n);
+    assert_int_equal(n, 0);
+    world_init(&with, 90);
+    world_drops(&with, 1e-6, 2e-6);
+    double less = world_best(&with, 2.9, &layers, &n);
+    struct tally t = world_tally(&with);
+    assert_int_equal(n, 2);
+    assert_true(layers[0] == 2 && layers[1] == 4);
+    assert_true(t.whole == 1 && t.one == 1 && t.two >= 2);
+    assert_true(less < 0.7 * all);
+    world_release(&with);
+    world_release(&without);
+}
+
+/* A second block that costs more than it saves takes a file; the search goes on with the first. */
+static void test_one_block_is_left_out(void **state)
+{
+    struct world w;
+    const uint32_t *layers;
+    size_t n;
+    (void)state;
+    world_init(&w, 91);
+    world_drops(&w, 1e-6, 0);
+    w.space.n_drops = 1; /* what one block and types leave; the second costs almost that alone */
+    double best = world_best(&w, 2.9, &layers, &n);
+    world_release(&w);
+    world_init(&w, 91);
+    world_drops(&w, 1e-6, 0.7 * best);
+    world_best(&w, 2.9, &layers, &n);
+    struct tally t = world_tally(&w);
+    assert_int_equal(n, 1);
+    assert_true(t.whole == 1 && t.two == 1 && t.one >= 2);
+    world_release(&w);
+}
+
+/* Blocks that cost as much as all types together are not worth a file; nothing else changes. */
+static void test_dear_blocks_stay(void **state)
+{
+    struct world with, without;
+    const uint32_t *layers;
+    size_t n;
+    (void)state;
+    world_init(&without, 92);
+    double all = world_best(&without, 2.9, &layers, &n);
+    world_init(&with, 92);
+    world_drops(&with, 2 * all, 3 * all);
+    double same = world_best(&with, 2.9, &layers, &n);
+    assert_int_equal(n, 0);
+    assert_int_equal(with.history.n, without.history.n);
+    assert_true(fabs(same - all) < 1e-12);
+    world_release(&with);
+    world_release(&without);
+}
+
 /* Measurements that contradict the table make later proposals better than the first optimum. */
 static void test_corrections_help(void **state)
 {
@@ -696,6 +853,9 @@ int main(void)
         cmocka_unit_test(test_cache_does_not_correct_the_table),
         cmocka_unit_test(test_cache_without_room),
         cmocka_unit_test(test_proposer_under_a_limit),
+        cmocka_unit_test(test_idle_blocks_are_left_out),
+        cmocka_unit_test(test_one_block_is_left_out),
+        cmocka_unit_test(test_dear_blocks_stay),
         cmocka_unit_test(test_corrections_help),
         cmocka_unit_test(test_proposer_for_accuracy),
         cmocka_unit_test(test_proposer_without_targets),
