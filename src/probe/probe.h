@@ -88,8 +88,8 @@ struct probe_job {
     enum dtype probe_type; /* the one that is measured, e.g. DT_Q3_K; one of types */
     int threads;
     const struct progress *progress;
-    /* Called after each group, so that the caller can store it, and once more where layers are joined
-     * and their shares come out otherwise in the end; NULL = nobody. */
+    /* Called after each group, so that the caller can store it, and once more where layers are
+     * joined and their shares come out otherwise in the end; NULL = nobody. */
     void (*group_done)(void *ud, size_t group, const struct sensitivity *s);
     void *ud;
     /* Groups already known (resume): the KL of known[i] is taken instead of probed, and its errors

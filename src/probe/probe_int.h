@@ -20,8 +20,8 @@ float *values_decoded(const struct probe_job *job, size_t i, enum dtype type, ui
 /* A KL that is zero or below by rounding is kept at this, so that ratios still order the types. */
 #define PROBE_TINY 1e-9
 
-/* Shares the KL of every set whose members lie in several layers out anew (runs.c); false = there is
- * none. probe: index of the probe type. */
+/* Shares the KL of every set whose members lie in several layers out anew (runs.c); false = there
+ * is none. probe: index of the probe type. */
 bool runs_share(const struct probe_job *job, struct probe_table *t, int probe);
 
 /* KL of the model as it is in the engine now, on as many windows as the confidence needs. */

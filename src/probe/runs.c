@@ -1,10 +1,10 @@
 /* Within a run of neighbouring layers: how the KL of a joined set is shared out.
  *
- * A probe of several layers says what they cost together. Shares by weighted error alone would suppose
- * that an error costs the same in all of them and then jumps at the end of the run. What an error costs
- * (KL per weighted error) is taken instead to run straight, in its logarithm, from the middle of each run
- * to the middle of the next; the sum of a set stays what was measured. Depends on sums of sets alone, so
- * doing it again changes nothing.
+ * A probe of several layers says what they cost together. Shares by weighted error alone would
+ * suppose that an error costs the same in all of them and then jumps at the end of the run. What an
+ * error costs (KL per weighted error) is taken instead to run straight, in its logarithm, from the
+ * middle of each run to the middle of the next; the sum of a set stays what was measured. Depends
+ * on sums of sets alone, so doing it again changes nothing.
  */
 #include <math.h>
 #include <string.h>

@@ -50,9 +50,9 @@ struct real {
 
 /* ---- the original ---- */
 
-/* Of a large model whose weights are BF16 all passes but those that score are made in BF16, where the
- * processor has instructions for it: half the time or less, and a probe compares with the original
- * in the same arithmetic. What scores candidates reads the same file into F32. */
+/* Of a large model whose weights are BF16 all passes but those that score are made in BF16, where
+ * the processor has instructions for it: half the time or less, and a probe compares with the
+ * original in the same arithmetic. What scores candidates reads the same file into F32. */
 static bool half_is_faster(const struct run *r)
 {
     const struct model_desc *d = r->subject.desc;
@@ -522,8 +522,8 @@ static int probe_against(struct run *r, struct real *w, const struct engine_wind
     return rc;
 }
 
-/* What looks at the original changed in memory: the windows of probes against a reference in the same
- * arithmetic. */
+/* What looks at the original changed in memory: the windows of probes against a reference in the
+ * same arithmetic. */
 typedef int against_fn(struct run *r, struct real *w, const struct engine_windows *windows,
                        const struct measure_reference *reference, struct err *e);
 

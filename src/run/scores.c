@@ -1,10 +1,10 @@
 /* Scores that an earlier run measured: the same file on the same text says the same again.
  *
- * The key is the hash of the file, the types of the KV cache it is run with, of the windows, of the original that the reference is made of,
- * and of what computes (library, instruction set). The file itself stands for model, recipe,
- * importance, factors and encoder. It is made all the same, which the encoders' memo makes cheap;
- * what is saved is its scoring, and where all of a text's scores are known its reference. Speed and
- * memory are of the moment and are always measured.
+ * The key is the hash of the file, the types of the KV cache it is run with, of the windows, of the
+ * original that the reference is made of, and of what computes (library, instruction set). The file
+ * itself stands for model, recipe, importance, factors and encoder. It is made all the same, which
+ * the encoders' memo makes cheap; what is saved is its scoring, and where all of a text's scores
+ * are known its reference. Speed and memory are of the moment and are always measured.
  */
 #include "run/run_int.h"
 

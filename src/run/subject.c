@@ -260,9 +260,10 @@ int subject_file_bytes(const struct subject *m, const struct recipe *r,
 
 enum { PROBE_RUNS = 4, FRONT_WINDOWS = 4 };
 
-/* Small models are read much text, since it costs seconds; of large ones every token costs. Without a
- * target the candidates of a ladder differ by so much that few windows tell them apart; and a joined
- * probe may be rough, as what a wrong sensitivity costs grows with the square of its error. */
+/* Small models are read much text, since it costs seconds; of large ones every token costs. Without
+ * a target the candidates of a ladder differ by so much that few windows tell them apart; and a
+ * joined probe may be rough, as what a wrong sensitivity costs grows with the square of its error.
+ */
 static void choose_scale(struct subject *m, const struct settings *s)
 {
     uint32_t trained = m->desc->n_ctx_train > 0 ? m->desc->n_ctx_train : 512;
