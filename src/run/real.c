@@ -484,6 +484,8 @@ static void probing_prefix(const struct run *r, const struct real *w, char prefi
     if (r->subject.scale.runs > 0)
         snprintf(methods + strlen(methods), 128 - strlen(methods), " runs %d",
                  r->subject.scale.runs);
+    if (w->half)
+        snprintf(methods + strlen(methods), 128 - strlen(methods), " halves");
     snprintf(text, sizeof(text), "%s %s %s %s %s%s", r->subject.sha256, key, r->imatrix.sha256,
              methods, fs_basename(w->original), r->have_factors ? r->factors.sha256 : "");
     hash_sha256_text(text, strlen(text), prefix);
@@ -533,6 +535,9 @@ static int compare(struct run *r, struct real *w, against_fn *against, struct er
     struct measure_reference own;
     if (!w->half)
         return against(r, w, &windows, &w->search, e);
+    /* Two short windows keep two lanes busy, where one long one would wait for its threads. */
+    windows.n_ctx /= 2;
+    windows.n_windows *= 2;
     if (make_reference(r, w, &windows, &own, e) != 0)
         return -1;
     int rc = against(r, w, &windows, &own, e);
