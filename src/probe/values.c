@@ -18,7 +18,12 @@
 #include "recipe/recipe.h"
 #include "base/banned.h"
 
-enum { SAMPLE_ELEMENTS = 1 << 16, BAND_ELEMENTS = 1 << 13, BANDS_MAX = 4096 };
+enum {
+    SAMPLE_ELEMENTS = 1 << 16,
+    BAND_ELEMENTS = 1 << 13,
+    BAND_ROWS = 16, /* that error feedback rounds side by side, one in each lane of a vector */
+    BANDS_MAX = 4096
+};
 
 int values_importance(const struct model_desc *d, size_t i, const struct imatrix *m,
                       const struct imatrix_entry **entry, struct err *e)
@@ -152,8 +157,8 @@ static void sampling_init(struct sampling *s)
     if (s->rows_taken > s->rows)
         s->rows_taken = s->rows;
     s->band_rows = BAND_ELEMENTS / s->n_per_row;
-    if (s->band_rows < 1)
-        s->band_rows = 1;
+    if (s->band_rows < BAND_ROWS)
+        s->band_rows = BAND_ROWS;
     s->bands = (size_t)((s->rows_taken + s->band_rows - 1) / s->band_rows);
     s->sums = xcalloc(s->bands * (size_t)s->job->n_types, sizeof(*s->sums));
     s->errs = xcalloc(s->bands, sizeof(*s->errs));
@@ -268,6 +273,8 @@ float *values_decoded(const struct probe_job *job, size_t i, enum dtype type, ui
     r.band_rows = r.rows / BANDS_MAX + 1;
     if (r.band_rows * r.n_per_row < BAND_ELEMENTS)
         r.band_rows = BAND_ELEMENTS / r.n_per_row;
+    if (r.band_rows < BAND_ROWS)
+        r.band_rows = BAND_ROWS;
     size_t bands = (size_t)((r.rows + r.band_rows - 1) / r.band_rows);
     r.errs = xcalloc(bands, sizeof(*r.errs));
     int rc = thread_parallel_for(job->threads, bands, round_band, &r);
