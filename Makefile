@@ -197,8 +197,8 @@ asan:
 .PHONY: asan-run
 asan-run: $(PROG) $(UNIT) $(TOOLS)
 	@rm -f $(TALLY)
-	@$(TEST_ENV) tests/run $(TALLY) $(UNIT) $(UNIT_SH) || true
-	@$(TEST_ENV) tests/cli/run.sh $(TALLY) || true
+	@$(TEST_ENV) TEST_TIMEOUT=600 tests/run $(TALLY) $(UNIT) $(UNIT_SH) || true
+	@$(TEST_ENV) TEST_TIMEOUT=600 tests/cli/run.sh $(TALLY) || true
 	@tests/sum $(TALLY)
 
 # Hostile input for every reader, FUZZ_SECONDS each; libFuzzer comes with clang.

@@ -489,7 +489,8 @@ static int builtin_next(void *ud, const struct search_space *space, const struct
 {
     double kld[SEARCH_CACHES_MAX];
     (void)ud;
-    int rc = 1, best = space->table ? search_best_cache(space, history, kld, e) : 0;
+    bool choice = space->table && space->n_caches > 1;
+    int rc = 1, best = choice ? search_best_cache(space, history, kld, e) : 0;
     if (best < 0)
         return -1;
     struct search_space first = search_with_cache(space, 0),
