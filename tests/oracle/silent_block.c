@@ -1,8 +1,8 @@
 /* A block silenced in memory beside a file that lacks it, for any architecture.
  *
- *   silent_block MODEL FOLDER
+ *   silent_block [MODEL FOLDER]
  *
- * For every block of MODEL: KL divergence of the float model with the block's matrices into the
+ * For every block of MODEL (the sample): KL divergence of the float model with the block's matrices into the
  * stream at zero (probe_drop), and of an F32 file from which surgery has taken the block, on the
  * same tokens. Prints one line for each; fails where they differ by more than one part in a
  * thousand, or a ten-millionth. Says so where the block is not tried (an unknown tensor) or cannot
@@ -112,11 +112,16 @@ int main(int argc, char **argv)
     struct err e = {0};
     if (argc > 1 && strcmp(argv[1], "worker") == 0)
         return engine_worker_main();
-    if (argc != 3) {
-        fprintf(stderr, "usage: silent_block MODEL FOLDER\n");
+    if (argc != 1 && argc != 3) {
+        fprintf(stderr, "usage: silent_block [MODEL FOLDER]\n");
         return 2;
     }
-    struct state s = {.model = argv[1], .folder = argv[2]};
+    const char *root = getenv("SINTRA_ROOT"), *scratch = getenv("TMPDIR");
+    char *sample = xasprintf("%s/models/sample", root ? root : ".");
+    struct state s = {.model = argc > 1 ? argv[1] : sample,
+                      .folder = argc > 1  ? argv[2]
+                                : scratch ? scratch
+                                          : "/tmp"};
     int rc = model_open(&s.open, s.model, &e);
     const char *obstacle = rc == 0 ? probe_drop_obstacle(model_desc(s.open)) : NULL;
     if (obstacle)
@@ -128,6 +133,7 @@ int main(int argc, char **argv)
     engine_stop(s.engine);
     measure_reference_release(&s.reference);
     model_close(s.open);
+    xfree(sample);
     if (rc < 0)
         fprintf(stderr, "%s\n", e.message);
     return rc < 0;
