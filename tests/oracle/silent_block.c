@@ -2,9 +2,9 @@
  *
  *   silent_block [MODEL FOLDER]
  *
- * For every block of MODEL (the sample): KL divergence of the float model with the block's matrices into the
- * stream at zero (probe_drop), and of an F32 file from which surgery has taken the block, on the
- * same tokens. Prints one line for each; fails where they differ by more than one part in a
+ * For every block of MODEL (the sample): KL divergence of the float model with the block's matrices
+ * into the stream at zero (probe_drop), and of an F32 file from which surgery has taken the block,
+ * on the same tokens. Prints one line for each; fails where they differ by more than one part in a
  * thousand, or a ten-millionth. Says so where the block is not tried (an unknown tensor) or cannot
  * go (surgery). tests/interop/test_blocks.py calls it for every architecture that is converted.
  */
