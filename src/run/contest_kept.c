@@ -109,6 +109,8 @@ static void config_of(struct run_config *c, const struct settings *s)
                              .budget_minutes = s->budget_minutes,
                              .threads = s->threads,
                              .gpu_layers = s->gpu_layers,
+                             .cache = s->cache,
+                             .cache_fixed = s->cache_fixed,
                              .mock = s->mock};
 }
 
@@ -201,7 +203,7 @@ static bool is_open(struct store *s, const char *id)
     bool found = false;
     json_array_foreach(list, i, item)
     {
-        found = found || strcmp(json_string_value(item), id) == 0;
+        found = found || (json_is_string(item) && strcmp(json_string_value(item), id) == 0);
     }
     json_decref(list);
     return found;
@@ -218,8 +220,8 @@ bool run_contest_of(struct store *s, const char *run_id, char contest[static 27]
 bool run_contest_latest(struct store *s, char contest[static 27])
 {
     json_t *list = fact(s, open_key);
-    size_t n = json_array_size(list);
-    snprintf(contest, 27, "%s", n > 0 ? json_string_value(json_array_get(list, n - 1)) : "");
+    const char *last = json_string_value(json_array_get(list, json_array_size(list) - 1));
+    snprintf(contest, 27, "%s", last ? last : "");
     json_decref(list);
     return contest[0] != 0;
 }

@@ -51,7 +51,7 @@ struct real {
 /* ---- the original ---- */
 
 /* Of a large model whose weights are BF16 all passes but those that score are made in BF16, where
- * the processor has instructions for it: half the time or less, and a probe compares with the
+ * the processor has instructions for it: two thirds of the time, and a probe compares with the
  * original in the same arithmetic. What scores candidates reads the same file into F32. */
 static bool half_is_faster(const struct run *r)
 {

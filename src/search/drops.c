@@ -2,7 +2,7 @@
  *
  * What a model loses with a block is no sum: neither with a second block nor with coarser types
  * beside it. So nothing is predicted to win. Sets of blocks come measured, each larger than the one
- * before (run/drops.c); for a set the knapsack runs over the groups that are left, with the bytes
+ * before (run/blocks.c); for a set the knapsack runs over the groups that are left, with the bytes
  * that the blocks took, and the candidate is measured whole like any other. The next set is worth a
  * file while the unquantized model without it is clearly nearer to the original than the best
  * candidate so far, as its types will cost something too, and while the set before brought a gain.

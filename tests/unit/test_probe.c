@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
-#include "probe/probe.h"
+#include "probe/probe_int.h"
 #include "recipe/recipe.h"
 #include "sample_fixture.h"
 #include "surgery/surgery.h"
@@ -145,6 +145,56 @@ static void test_runs(void **state)
     assert_int_equal(probe_groups_make(&joined, model_desc(f.model), 6, &e), 0);
     assert_int_equal(joined.n_sets, f.groups.n_sets);
     probe_groups_release(&joined);
+}
+
+/* KL per error that grows 1.5-fold from layer to layer: the shares within a run follow it, sums
+ * stay, and sharing again changes nothing. */
+static void test_shares_of_runs(void **state)
+{
+    static const double growth = 1.5;
+    static const enum dtype type = DT_Q3_K;
+    struct probe_groups joined;
+    struct probe_table t;
+    struct err e = {0};
+    (void)state;
+    assert_int_equal(probe_groups_make(&joined, model_desc(f.model), 2, &e), 0);
+    assert_int_equal(probe_table_sizes(&t, model_desc(f.model), &joined, &type, 1, true, &e), 0);
+    double *sum = xcalloc(joined.n_sets, sizeof(*sum));
+    double *members = xcalloc(joined.n_sets, sizeof(*members));
+    double *truth = xcalloc(joined.n, sizeof(*truth));
+    for (size_t g = 0; g < joined.n; g++) {
+        t.groups[g].error[0] = 1 / joined.items[g].weight;
+        truth[g] = 1e-4 * pow(growth, joined.items[g].layer);
+        sum[joined.items[g].set] += truth[g];
+        members[joined.items[g].set]++;
+    }
+    for (size_t g = 0; g < joined.n; g++) { /* as a probe of the set leaves them */
+        double even = sum[joined.items[g].set] / members[joined.items[g].set];
+        t.groups[g].probe_kld = t.groups[g].probe_kld_low = t.groups[g].probe_kld_high = even;
+    }
+    const struct probe_job job = {.model = f.model, .groups = &joined};
+    for (int again = 0; again < 2; again++) {
+        double left = 0, off = 0;
+        assert_true(runs_share(&job, &t, 0));
+        for (size_t g = 0; g < joined.n; g++) {
+            left += t.groups[g].probe_kld - truth[g];
+            off = fmax(off, fabs(t.groups[g].probe_kld / truth[g] - 1));
+        }
+        assert_true(fabs(left) < 1e-12);
+        assert_true(off < 0.1); /* even shares would be off by half */
+    }
+    probe_table_release(&t);
+    probe_groups_release(&joined);
+    xfree(sum);
+    xfree(members);
+    xfree(truth);
+    /* Without runs there is nothing to share. */
+    const struct probe_job alone = {.model = f.model, .groups = &f.groups};
+    assert_int_equal(probe_table_sizes(&t, model_desc(f.model), &f.groups, &type, 1, true, &e), 0);
+    for (size_t g = 0; g < f.groups.n; g++)
+        t.groups[g].error[0] = t.groups[g].probe_kld = 1;
+    assert_false(runs_share(&alone, &t, 0));
+    probe_table_release(&t);
 }
 
 static void test_sizes(void **state)
@@ -405,11 +455,17 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "worker") == 0)
         return engine_worker_main();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_groups),      cmocka_unit_test(test_runs),
-        cmocka_unit_test(test_sizes),       cmocka_unit_test(test_restores),
-        cmocka_unit_test(test_predictions), cmocka_unit_test(test_threads_and_known),
-        cmocka_unit_test(test_interrupted), cmocka_unit_test(test_without_blocks),
-        cmocka_unit_test(test_obstacles),   cmocka_unit_test(test_bad_importance),
+        cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_runs),
+        cmocka_unit_test(test_shares_of_runs),
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_restores),
+        cmocka_unit_test(test_predictions),
+        cmocka_unit_test(test_threads_and_known),
+        cmocka_unit_test(test_interrupted),
+        cmocka_unit_test(test_without_blocks),
+        cmocka_unit_test(test_obstacles),
+        cmocka_unit_test(test_bad_importance),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

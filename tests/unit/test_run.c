@@ -614,6 +614,8 @@ static void rivals_init(struct rivals *v, const struct place *p)
         v->c[i].corpus = v->text;
         v->c[i].targets.bpw_max = 4.7;
         v->c[i].seed = 3 + (uint64_t)i;
+        v->c[i].cache = (struct cache_types){CACHE_Q8_0, CACHE_Q8_0};
+        v->c[i].cache_fixed = true;
     }
     xfree(sample);
 }
@@ -656,6 +658,7 @@ static int runs_stored(const struct place *p)
 static int all_done(void *ud, const struct store_trial *t)
 {
     *(int *)ud += strcmp(t->state, "done") == 0 && strcmp(t->kind, "final") != 0;
+    assert_non_null(strstr(t->recipe, "q8_0")); /* the cache that was asked for, resumed or not */
     return 0;
 }
 
