@@ -45,20 +45,7 @@ void proposal_release(struct proposal *p)
 int search_recipe(struct recipe *r, const struct model_desc *d, const struct probe_groups *groups,
                   const enum dtype *types, struct err *e)
 {
-    enum dtype *all = xcalloc(d->n_tensors + 1, sizeof(*all));
-    int rc = 0;
-    for (size_t i = 0; i < d->n_tensors; i++)
-        all[i] = DT_NONE;
-    for (size_t g = 0; g < groups->n; g++)
-        for (size_t i = 0; i < groups->items[g].n_tensors; i++)
-            all[groups->items[g].tensors[i]] = types[g];
-    for (size_t i = 0; rc == 0 && i < d->n_tensors; i++)
-        if (all[i] == DT_NONE && recipe_tensor_quantizable(d, i))
-            rc = err_set(e, ERR_BUG, NULL, "tensor %s belongs to no group", d->tensors[i].name);
-    if (rc == 0)
-        recipe_from_types(r, d, all);
-    xfree(all);
-    return rc;
+    return search_recipe_without(r, d, groups, types, NULL, e);
 }
 
 /* What one call of next works on. */
@@ -152,8 +139,7 @@ static int propose(struct look *l, struct proposal *p, const char *what, struct 
     char size[NUM_TEXT_MAX], remark[CACHE_TEXT_MAX + 16], blocks[SEARCH_BLOCKS_TEXT];
     size_t bytes = s->groups->n * sizeof(*p->group_types);
     *p = (struct proposal){0};
-    if (l->drop ? search_recipe_without(&p->recipe, s->desc, s->groups, l->types, l->drop, e) != 0
-                : search_recipe(&p->recipe, s->desc, s->groups, l->types, e) != 0)
+    if (search_recipe_without(&p->recipe, s->desc, s->groups, l->types, l->drop, e) != 0)
         return -1;
     p->recipe.feedback = s->feedback ? xstrdup(s->feedback) : NULL;
     p->recipe.cache = s->cache;

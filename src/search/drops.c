@@ -95,6 +95,7 @@ int search_recipe_without(struct recipe *r, const struct model_desc *d,
                           const struct probe_groups *groups, const enum dtype *types,
                           const struct search_drop *drop, struct err *e)
 {
+    const struct model_desc *rest = drop ? drop->desc : d;
     enum dtype *all = xcalloc(d->n_tensors + 1, sizeof(*all));
     size_t left = 0;
     for (size_t i = 0; i < d->n_tensors; i++)
@@ -105,17 +106,16 @@ int search_recipe_without(struct recipe *r, const struct model_desc *d,
     for (size_t i = 0; i < d->n_tensors; i++)
         if (!drops_has_layer(drop, d->tensors[i].layer))
             all[left++] = all[i];
-    int rc =
-        left == drop->desc->n_tensors
-            ? 0
-            : err_set(e, ERR_BUG, NULL, "without %zu blocks %zu tensors are left, expected %zu",
-                      drop->n_layers, drop->desc->n_tensors, left);
+    int rc = left == rest->n_tensors
+                 ? 0
+                 : err_set(e, ERR_BUG, NULL, "%zu tensors are left without blocks, expected %zu",
+                           left, rest->n_tensors);
     for (size_t i = 0; rc == 0 && i < left; i++)
-        if (all[i] == DT_NONE && recipe_tensor_quantizable(drop->desc, i))
-            rc = err_set(e, ERR_BUG, NULL, "tensor %s has no type", drop->desc->tensors[i].name);
+        if (all[i] == DT_NONE && recipe_tensor_quantizable(rest, i))
+            rc = err_set(e, ERR_BUG, NULL, "tensor %s belongs to no group", rest->tensors[i].name);
     if (rc == 0)
-        recipe_from_types(r, drop->desc, all);
-    for (size_t i = 0; rc == 0 && i < drop->n_layers; i++)
+        recipe_from_types(r, rest, all);
+    for (size_t i = 0; rc == 0 && drop && i < drop->n_layers; i++)
         recipe_drop_layer(r, drop->layers[i]);
     xfree(all);
     return rc;
