@@ -218,15 +218,13 @@ static int read_imatrix(struct work *w, const struct cmd_args *a, struct err *e)
 static char *factors_of_run(const struct cmd_context *c, const char *sha256)
 {
     struct store *s = NULL;
-    char *base = cmd_home_path(c, "sintra.db"), *text = NULL, *path = NULL;
-    if (fs_exists(base) && cmd_store_open(c, &s, NULL) == 0 &&
-        store_fact_get(s, "factors", sha256, &text, NULL) == 0 && text) {
-        json_t *doc = json_parse(text, strlen(text), "stored path", NULL);
+    char *base = cmd_home_path(c, "sintra.db"), *path = NULL;
+    if (fs_exists(base) && cmd_store_open(c, &s, NULL) == 0) {
+        json_t *doc = store_fact_get(s, "factors", sha256);
         const char *stored = json_opt_str(doc, "path", NULL);
         path = stored && fs_exists(stored) ? xstrdup(stored) : NULL;
         json_decref(doc);
     }
-    xfree(text);
     store_close(s);
     xfree(base);
     return path;

@@ -128,19 +128,27 @@ static int make_sums(struct gram_set *s, struct err *e)
 
 typedef float tile_row __attribute__((vector_size(4 * TILE)));
 
-/* part[s] = Σ_t x[t][i + s] · x[t][j .. j + TILE) */
-CPU_CLONES static void multiply(const char *x, size_t stride, uint64_t rows, uint64_t i, uint64_t j,
+/* Columns [from, from + n) of x, TILE of them at a time: a tile's rows follow each other. As they
+ * lie in x they are a power of two apart, and would drive each other out of the cache. */
+static void pack(const char *x, size_t stride, uint64_t rows, uint64_t from, uint64_t n,
+                 float *tiles)
+{
+    for (uint64_t t = 0; t < rows; t++)
+        for (uint64_t j = 0; j < n; j += TILE)
+            memcpy(tiles + j * rows + t * TILE, x + t * stride + (from + j) * sizeof(float),
+                   TILE * sizeof(float));
+}
+
+/* part[s] = Σ_t left[t][s] · right[t], of tiles */
+CPU_CLONES static void multiply(const float *left, const float *right, uint64_t rows,
                                 tile_row part[STRIP])
 {
     tile_row sum[STRIP] = {0}; /* not behind a pointer: stays in registers */
     for (uint64_t t = 0; t < rows; t++) {
-        const char *row = x + t * stride;
-        tile_row right;
-        float left[STRIP];
-        memcpy(&right, row + j * sizeof(float), sizeof(right));
-        memcpy(left, row + i * sizeof(float), sizeof(left));
+        tile_row r;
+        memcpy(&r, right + t * TILE, sizeof(r));
         for (int s = 0; s < STRIP; s++)
-            sum[s] += left[s] * right;
+            sum[s] += left[t * TILE + (uint64_t)s] * r;
     }
     memcpy(part, sum, sizeof(sum));
 }
@@ -162,20 +170,35 @@ CPU_CLONES static uint64_t add_tile(int64_t *sum, uint64_t span, double inverse,
     return misfits;
 }
 
-static bool add_gram(struct gram *g, const struct ggml_tensor *x, const char *data)
+/* Columns [first, first + n), which are correlated with each other. */
+static uint64_t add_span(struct gram *g, const float *tiles, uint64_t rows, uint64_t first,
+                         uint64_t n)
 {
     uint64_t misfits = 0;
-    for (uint64_t i = 0; misfits == 0 && i < g->n; i += STRIP) {
-        uint64_t first = i / g->span * g->span,
-                 end = first + g->span < g->n ? first + g->span : g->n;
-        pthread_mutex_lock(&g->lock[i / STRIP]);
-        for (uint64_t j = i / TILE * TILE; j < end; j += TILE) {
+    for (uint64_t i = 0; i < n; i += STRIP) {
+        const float *left = tiles + i / TILE * TILE * rows + i % TILE;
+        pthread_mutex_t *lock = &g->lock[(first + i) / STRIP];
+        pthread_mutex_lock(lock);
+        for (uint64_t j = i / TILE * TILE; j < n; j += TILE) {
             tile_row part[STRIP];
-            multiply(data, x->nb[1], (uint64_t)x->ne[1], i, j, part);
-            misfits += add_tile(g->sum + i * g->span + j - first, g->span, 1 / g->unit, part);
+            multiply(left, tiles + j * rows, rows, part);
+            misfits += add_tile(g->sum + (first + i) * g->span + j, g->span, 1 / g->unit, part);
         }
-        pthread_mutex_unlock(&g->lock[i / STRIP]);
+        pthread_mutex_unlock(lock);
     }
+    return misfits;
+}
+
+static bool add_gram(struct gram *g, const struct ggml_tensor *x, const char *data)
+{
+    uint64_t misfits = 0, rows = (uint64_t)x->ne[1];
+    float *tiles = xreallocarray(NULL, rows * g->span, sizeof(*tiles));
+    for (uint64_t first = 0; misfits == 0 && first < g->n; first += g->span) {
+        uint64_t n = g->n - first < g->span ? g->n - first : g->span;
+        pack(data, x->nb[1], rows, first, n, tiles);
+        misfits = add_span(g, tiles, rows, first, n);
+    }
+    xfree(tiles);
     return misfits == 0;
 }
 

@@ -23,7 +23,7 @@
 #include "engine/worker_int.h"
 #include "base/banned.h"
 
-enum { WINDOW_TOKENS_MAX = 1 << 24 };
+enum { WINDOW_TOKENS_MAX = 1 << 24, CALLS_MIN = 16 };
 
 struct context_shape worker_windows_shape(const struct worker *w, uint32_t n_ctx, uint32_t first,
                                           uint32_t n_seq)
@@ -241,9 +241,19 @@ static int run_windows(void *ud, struct llama_context *ctx, size_t item, struct 
     return rc;
 }
 
+/* Few windows are not put together, so that every lane gets some. */
+static void choose_calls(struct run *r)
+{
+    const struct engine_windows *ws = r->windows;
+    size_t most = ws->n_windows / CALLS_MIN;
+    r->shape = worker_windows_shape(r->w, ws->n_ctx, ws->first, 0);
+    if (r->w->gpu_layers == 0 && most < r->shape.n_seq)
+        r->shape = worker_windows_shape(r->w, ws->n_ctx, ws->first, most > 1 ? (uint32_t)most : 1);
+}
+
 static int run_all(struct run *r, struct err *e)
 {
-    r->shape = worker_windows_shape(r->w, r->windows->n_ctx, r->windows->first, 0);
+    choose_calls(r);
     r->shape.collect = r->collecting;
     if (r->collecting)
         r->shape.n_outputs = r->shape.n_batch;

@@ -185,10 +185,7 @@ static char *fact_key(const struct measuring *m, const struct loss *x)
 
 static bool recall(struct measuring *m, const char *key, struct loss *x)
 {
-    char *text = NULL;
-    json_t *doc = NULL;
-    if (store_fact_get(m->run->store, kind, key, &text, NULL) == 0 && text)
-        doc = json_parse(text, strlen(text), "stored fact", NULL);
+    json_t *doc = store_fact_get(m->run->store, kind, key);
     x->kld = json_opt_real(doc, "kld", NAN);
     x->low = json_opt_real(doc, "low", NAN);
     x->high = json_opt_real(doc, "high", NAN);
@@ -197,25 +194,19 @@ static bool recall(struct measuring *m, const char *key, struct loss *x)
         m->seconds_known += json_opt_real(doc, "seconds", 0);
     m->known += good;
     json_decref(doc);
-    xfree(text);
     return good;
 }
 
 static void keep(const struct measuring *m, const char *key, const struct loss *x, size_t windows,
                  double seconds)
 {
-    struct err e = {0};
     json_t *doc = json_object();
     json_object_set_new(doc, "kld", json_real_new(x->kld));
     json_object_set_new(doc, "low", json_real_new(x->low));
     json_object_set_new(doc, "high", json_real_new(x->high));
     json_object_set_new(doc, "windows", json_integer((json_int_t)windows));
     json_object_set_new(doc, "seconds", json_real_new(seconds));
-    char *text = json_text(doc, false);
-    if (store_fact_put(m->run->store, kind, key, text, &e) != 0)
-        log_warn("what blocks do is not stored: %s", e.message);
-    xfree(text);
-    json_decref(doc);
+    store_fact_keep(m->run->store, kind, key, doc);
 }
 
 static int measure(struct measuring *m, struct loss *x, struct err *e)

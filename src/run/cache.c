@@ -97,13 +97,11 @@ static char *fact_key(const char *prefix, struct cache_types t)
 
 bool caches_recall(const struct run *r, const char *prefix, struct cache_choice *c)
 {
-    char *key = fact_key(prefix, c->types), *text = NULL;
-    if (store_fact_get(r->store, kind, key, &text, NULL) == 0 && text) {
-        json_t *doc = json_parse(text, strlen(text), "stored KL of a KV cache", NULL);
+    char *key = fact_key(prefix, c->types);
+    json_t *doc = store_fact_get(r->store, kind, key);
+    if (doc)
         c->kld = json_opt_real(doc, "kld", NAN);
-        json_decref(doc);
-    }
-    xfree(text);
+    json_decref(doc);
     xfree(key);
     return !isnan(c->kld);
 }
@@ -111,19 +109,15 @@ bool caches_recall(const struct run *r, const char *prefix, struct cache_choice 
 void caches_remember(const struct run *r, const char *prefix, const struct cache_choice *c,
                      const struct score *s, double seconds)
 {
-    struct err e = {0};
     json_t *doc = json_object(), *ci = json_array();
     json_array_append_new(ci, json_real_new(s->kld_low));
     json_array_append_new(ci, json_real_new(s->kld_high));
     json_object_set_new(doc, "kld", json_real_new(c->kld));
     json_object_set_new(doc, "kld_ci95", ci);
     json_object_set_new(doc, "seconds", json_real_new(seconds));
-    char *key = fact_key(prefix, c->types), *text = json_text(doc, false);
-    if (store_fact_put(r->store, kind, key, text, &e) != 0)
-        log_warn("KL of a KV cache not stored: %s", e.message);
+    char *key = fact_key(prefix, c->types);
+    store_fact_keep(r->store, kind, key, doc);
     xfree(key);
-    xfree(text);
-    json_decref(doc);
 }
 
 /* ---- for the document ---- */

@@ -19,28 +19,10 @@
 
 static const char kind[] = "contest", open_key[] = "open";
 
-static json_t *fact(struct store *s, const char *key)
-{
-    char *text = NULL;
-    json_t *doc = NULL;
-    if (store_fact_get(s, kind, key, &text, NULL) == 0 && text)
-        doc = json_parse(text, strlen(text), "stored contest", NULL);
-    xfree(text);
-    return doc;
-}
-
-static int put(struct store *s, const char *key, const json_t *doc, struct err *e)
-{
-    char *text = doc ? json_text(doc, false) : NULL;
-    int rc = store_fact_put(s, kind, key, text, e);
-    xfree(text);
-    return rc;
-}
-
 /* The list of open contests with one taken out, and put at its end again where `with` says so. */
 static int list_put(struct store *s, const char *id, bool with, struct err *e)
 {
-    json_t *old = fact(s, open_key), *list = json_array(), *item;
+    json_t *old = store_fact_get(s, kind, open_key), *list = json_array(), *item;
     size_t i;
     json_array_foreach(old, i, item)
     {
@@ -49,7 +31,7 @@ static int list_put(struct store *s, const char *id, bool with, struct err *e)
     }
     if (with)
         json_array_append_new(list, json_string(id));
-    int rc = put(s, open_key, json_array_size(list) > 0 ? list : NULL, e);
+    int rc = store_fact_put(s, kind, open_key, json_array_size(list) > 0 ? list : NULL, e);
     json_decref(old);
     json_decref(list);
     return rc;
@@ -72,7 +54,7 @@ int kept_begin(struct kept *k, struct store *s, const struct run_config *configs
     doc = json_pack("{s:i, s:s, s:s, s:o}", "sintra_contest", 1, "out", out, "text_sha256",
                     text_sha256, "entries", entries);
     if (rc == 0)
-        rc = put(s, k->id, doc, e);
+        rc = store_fact_put(s, kind, k->id, doc, e);
     if (rc == 0)
         rc = list_put(s, k->id, true, e);
     json_decref(doc);
@@ -82,7 +64,7 @@ int kept_begin(struct kept *k, struct store *s, const struct run_config *configs
 void kept_end(struct store *s, const char *id)
 {
     struct err e = {0};
-    if (list_put(s, id, false, &e) != 0 || put(s, id, NULL, &e) != 0)
+    if (list_put(s, id, false, &e) != 0 || store_fact_put(s, kind, id, NULL, &e) != 0)
         log_warn("the end of the contest is not stored: %s", e.message);
 }
 
@@ -116,7 +98,7 @@ static void config_of(struct run_config *c, const struct settings *s)
 
 int kept_read(struct kept *k, struct store *s, const char *id, const char *home, struct err *e)
 {
-    *k = (struct kept){.doc = fact(s, id)};
+    *k = (struct kept){.doc = store_fact_get(s, kind, id)};
     const json_t *entries = json_object_get(k->doc, "entries");
     size_t n = json_array_size(entries);
     snprintf(k->id, sizeof(k->id), "%s", id);
@@ -198,7 +180,7 @@ static int take_tag(void *ud, const struct store_run *row)
 
 static bool is_open(struct store *s, const char *id)
 {
-    json_t *list = fact(s, open_key), *item;
+    json_t *list = store_fact_get(s, kind, open_key), *item;
     size_t i;
     bool found = false;
     json_array_foreach(list, i, item)
@@ -219,7 +201,7 @@ bool run_contest_of(struct store *s, const char *run_id, char contest[static 27]
 
 bool run_contest_latest(struct store *s, char contest[static 27])
 {
-    json_t *list = fact(s, open_key);
+    json_t *list = store_fact_get(s, kind, open_key);
     const char *last = json_string_value(json_array_get(list, json_array_size(list) - 1));
     snprintf(contest, 27, "%s", last ? last : "");
     json_decref(list);

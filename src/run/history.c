@@ -36,25 +36,6 @@ static void family_key(const struct model_desc *d, char hex[static 65])
     hash_sha256_finish(h, hex);
 }
 
-static json_t *fact_get(const struct run *r, const char *what, const char *key)
-{
-    char *text = NULL;
-    json_t *doc = NULL;
-    if (store_fact_get(r->store, what, key, &text, NULL) == 0 && text)
-        doc = json_parse(text, strlen(text), "stored fact", NULL);
-    xfree(text);
-    return doc;
-}
-
-static void fact_put(const struct run *r, const char *what, const char *key, const json_t *doc)
-{
-    struct err e = {0};
-    char *text = json_text(doc, false);
-    if (store_fact_put(r->store, what, key, text, &e) != 0)
-        log_warn("%s not stored: %s", what, e.message);
-    xfree(text);
-}
-
 /* ---- taking ---- */
 
 /* Fills what is missing from the facts under a prefix; returns how many, and the seconds they
@@ -69,7 +50,7 @@ static int take(struct probe_history *h, const char *prefix, bool sibling, doubl
         if (h->known[g])
             continue;
         char *key = sense_fact_key(prefix, &r->subject.groups.items[g]);
-        json_t *doc = fact_get(r, kind, key);
+        json_t *doc = store_fact_get(r->store, kind, key);
         if (doc && sensitivity_from_json(&h->items[g], &shape, doc, NULL) == 0) {
             h->known[g] = &h->items[g];
             h->of_sibling[g] = sibling;
@@ -120,7 +101,7 @@ static void look_for_sibling(struct probe_history *h, const char *methods)
     struct run *r = h->run;
     char key[65], time[NUM_TEXT_MAX];
     family_key(r->subject.desc, key);
-    json_t *family = fact_get(r, family_kind, key);
+    json_t *family = store_fact_get(r->store, family_kind, key);
     const json_t *sibling = sibling_of(r, family, methods);
     if (sibling && r->set.sibling_sensitivities)
         use_sibling(h, sibling);
@@ -182,9 +163,8 @@ void history_remember(void *ud, size_t group, const struct sensitivity *s)
     h->seconds[group] = h->known[group] || h->seconds[group] > 0 ? h->seconds[group] : spent;
     json_object_set_new(doc, "seconds", json_real_new(h->seconds[group]));
     char *key = sense_fact_key(h->prefix, &h->run->subject.groups.items[group]);
-    fact_put(h->run, kind, key, doc);
+    store_fact_keep(h->run->store, kind, key, doc);
     xfree(key);
-    json_decref(doc);
 }
 
 static bool same_model(const json_t *member, const struct run *r)
@@ -202,7 +182,7 @@ void history_finish(struct probe_history *h)
     for (size_t g = 0; g < r->subject.groups.n; g++)
         seconds += h->seconds[g];
     family_key(r->subject.desc, key);
-    json_t *family = fact_get(r, family_kind, key), *members = json_array(), *m;
+    json_t *family = store_fact_get(r->store, family_kind, key), *members = json_array(), *m;
     size_t i, n = json_array_size(json_object_get(family, "members"));
     json_array_foreach(json_object_get(family, "members"), i, m)
     {
@@ -215,9 +195,7 @@ void history_finish(struct probe_history *h)
         members, json_pack("{s:s,s:s,s:s,s:s,s:I,s:f}", "sha256", r->subject.sha256, "name",
                            name && name[0] ? name : "?", "prefix", h->prefix, "methods", h->methods,
                            "groups", (json_int_t)r->subject.groups.n, "seconds", seconds));
-    family = json_pack("{s:o}", "members", members);
-    fact_put(r, family_kind, key, family);
-    json_decref(family);
+    store_fact_keep(r->store, family_kind, key, json_pack("{s:o}", "members", members));
 }
 
 json_t *history_json_new(const struct run *r)

@@ -180,18 +180,42 @@ static void add_sentence(struct buf *b, const char *before, const char *text, co
     buf_adds(b, after);
 }
 
-static void add_targets(struct buf *b, const json_t *report)
+static const struct {
+    const char *key, *words, *after;
+    bool size;
+    double scale;
+} targets[] = {
+    {"size_max", "a file of at most ", "", true, 1},
+    {"bpw_max", "at most ", " bits per weight", false, 1},
+    {"memory_max", "memory of at most ", "", true, 1},
+    {"tps_min", "at least ", " tokens/s", false, 1},
+    {"latency_ms_max", "the first token within ", " ms", false, 1},
+    {"accuracy_min", "top-1 agreement of at least ", " %", false, 100},
+};
+
+bool report_targets(struct buf *b, const json_t *report)
 {
-    const json_t *targets = json_object_get(report, "targets"), *value;
-    const char *key;
+    const json_t *set = json_object_get(report, "targets");
     bool any = false;
-    json_object_foreach((json_t *)(uintptr_t)targets, key, value)
-    {
-        if (strcmp(key, "context") == 0)
+    for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++) {
+        double v = json_opt_real(set, targets[i].key, NAN);
+        char size[NUM_TEXT_MAX];
+        if (!(v > 0))
             continue;
-        buf_addf(b, "%s%s = %g", any ? ", " : "Asked for: ", key, json_number_value(value));
+        buf_addf(b, "%s%s", any ? ", " : "Asked for ", targets[i].words);
+        if (targets[i].size)
+            buf_adds(b, num_format_size((uint64_t)v, size));
+        else
+            buf_addf(b, "%.6g", v * targets[i].scale);
+        buf_adds(b, targets[i].after);
         any = true;
     }
+    return any;
+}
+
+static void add_targets(struct buf *b, const json_t *report)
+{
+    bool any = report_targets(b, report);
     if (any)
         buf_adds(b, ". ");
     bool met = strcmp(json_opt_str(report, "status", ""), "met") == 0;

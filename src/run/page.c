@@ -70,44 +70,11 @@ static bool interval_of(const json_t *o, const char *key, double *low, double *h
 
 /* ---- the head ---- */
 
-static const struct {
-    const char *key, *words, *after;
-    bool size;
-    double scale;
-} targets[] = {
-    {"size_max", "a file of at most ", "", true, 1},
-    {"bpw_max", "at most ", " bits per weight", false, 1},
-    {"memory_max", "memory of at most ", "", true, 1},
-    {"tps_min", "at least ", " tokens/s", false, 1},
-    {"latency_ms_max", "the first token within ", " ms", false, 1},
-    {"accuracy_min", "top-1 agreement of at least ", " %", false, 100},
-};
-
-static bool add_targets(struct buf *b, const json_t *report)
-{
-    const json_t *set = json_object_get(report, "targets");
-    bool any = false;
-    for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++) {
-        double v = number(set, targets[i].key);
-        char size[NUM_TEXT_MAX];
-        if (!(v > 0))
-            continue;
-        buf_addf(b, "%s%s", any ? ", " : "Asked for ", targets[i].words);
-        if (targets[i].size)
-            buf_adds(b, num_format_size((uint64_t)v, size));
-        else
-            buf_addf(b, "%.6g", v * targets[i].scale);
-        buf_adds(b, targets[i].after);
-        any = true;
-    }
-    return any;
-}
-
 static void add_status(struct buf *b, const json_t *report)
 {
     bool met = strcmp(json_opt_str(report, "status", ""), "met") == 0;
     buf_adds(b, "<p class=\"lead\">");
-    bool any = add_targets(b, report);
+    bool any = report_targets(b, report);
     if (!any)
         buf_adds(b, "No target was set: the best trade of size against quality");
     if (any)

@@ -355,9 +355,7 @@ static int make_importance(struct run *r, struct real *w, struct err *e)
 static int note_factors(struct run *r, const char *path, struct err *e)
 {
     json_t *doc = json_pack("{s:s}", "path", path);
-    char *text = json_text(doc, false);
-    int rc = store_fact_put(r->store, "factors", r->factors.sha256, text, e);
-    xfree(text);
+    int rc = store_fact_put(r->store, "factors", r->factors.sha256, doc, e);
     json_decref(doc);
     return rc;
 }

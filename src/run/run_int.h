@@ -25,6 +25,7 @@
 #define RUN_RUN_INT_H
 
 #include "bake/bake.h"
+#include "base/buf.h"
 #include "run/run.h"
 
 /* ---- settings.c ---- */
@@ -458,6 +459,8 @@ json_t *report_model_json_new(const struct subject *m);
 /* Was the delivered file rounded with error feedback, and what that asks of who makes it again
  * (markdown.c). */
 bool report_is_fed(const json_t *report);
+/* "Asked for a file of at most 3.2 GiB, ..."; nothing and false without a target. */
+bool report_targets(struct buf *b, const json_t *report);
 extern const char report_fed_text[];
 
 /* ---- tried.c ---- */

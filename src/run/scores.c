@@ -31,11 +31,7 @@ static double *windows_of(const json_t *doc, size_t *n)
 
 static bool recall(struct run *r, const char *key, struct score *s, double **windows, size_t *n)
 {
-    char *text = NULL;
-    json_t *doc = NULL;
-    if (store_fact_get(r->store, kind, key, &text, NULL) == 0 && text)
-        doc = json_parse(text, strlen(text), "stored score", NULL);
-    xfree(text);
+    json_t *doc = store_fact_get(r->store, kind, key);
     bool good = doc && score_from_json(s, json_object_get(doc, "score"), NULL) == 0;
     if (good) {
         *windows = windows_of(doc, n);
@@ -49,16 +45,11 @@ static bool recall(struct run *r, const char *key, struct score *s, double **win
 static void keep(const struct run *r, const char *key, const struct score *s, const double *windows,
                  size_t n, double seconds)
 {
-    struct err e = {0};
     json_t *doc = json_object();
     json_object_set_new(doc, "score", score_json_new(s));
     json_object_set_new(doc, "window_kld", window_means_json_new(windows, n));
     json_object_set_new(doc, "seconds", json_real_new(seconds));
-    char *text = json_text(doc, false);
-    if (store_fact_put(r->store, kind, key, text, &e) != 0)
-        log_warn("a score is not stored: %s", e.message);
-    xfree(text);
-    json_decref(doc);
+    store_fact_keep(r->store, kind, key, doc);
 }
 
 int score_quality(struct run *r, const struct trial *t, const char *path, const char *sha256,

@@ -31,35 +31,20 @@ static char *index_key(const struct run *r)
 
 void sense_index(const struct run *r, const char *prefix)
 {
-    struct err e = {0};
     char *key = index_key(r);
     json_t *doc =
         json_pack("{s:s, s:s, s:s, s:s, s:I}", "prefix", prefix, "model_sha256", r->subject.sha256,
                   "feedback", r->have_factors ? r->factors.sha256 : "", "corpus",
                   subject_dataset(&r->set), "time_ms", (json_int_t)clock_unix_ms());
-    char *text = json_text(doc, false);
-    if (store_fact_put(r->store, "sensitivities_of", key, text, &e) != 0)
-        log_warn("the sensitivities' index is not stored: %s", e.message);
-    xfree(text);
+    store_fact_keep(r->store, "sensitivities_of", key, doc);
     xfree(key);
-    json_decref(doc);
-}
-
-static json_t *fact(struct store *s, const char *kind, const char *key)
-{
-    char *text = NULL;
-    json_t *doc = NULL;
-    if (store_fact_get(s, kind, key, &text, NULL) == 0 && text)
-        doc = json_parse(text, strlen(text), "stored sensitivity", NULL);
-    xfree(text);
-    return doc;
 }
 
 /* One group's KL into the table, types that were not measured then stay NaN. */
 static bool recall_group(struct run *r, const char *prefix, size_t g)
 {
     char *key = sense_fact_key(prefix, &r->subject.groups.items[g]);
-    json_t *doc = fact(r->store, "sensitivity", key);
+    json_t *doc = store_fact_get(r->store, "sensitivity", key);
     struct sensitivity known, *s = &r->table.groups[g];
     bool good = doc && sensitivity_from_json(&known, &r->table, doc, NULL) == 0;
     if (good) {
@@ -78,7 +63,7 @@ int sense_recall(struct run *r, json_t **about, struct err *e)
     if (!r->store || !r->set.model_path || r->set.mock)
         return 0;
     char *key = index_key(r);
-    json_t *index = fact(r->store, "sensitivities_of", key);
+    json_t *index = store_fact_get(r->store, "sensitivities_of", key);
     const char *prefix = json_opt_str(index, "prefix", NULL);
     xfree(key);
     if (!prefix) {

@@ -180,26 +180,6 @@ static void kernels_key(const struct hw *hw, const struct engine_kernels_job *jo
     hash_sha256_text(text, strlen(text), key);
 }
 
-static json_t *recall(struct store *store, const char *kind, const char *key)
-{
-    char *text = NULL;
-    json_t *doc = NULL;
-    if (store && store_fact_get(store, kind, key, &text, NULL) == 0 && text)
-        doc = json_parse(text, strlen(text), "stored speeds", NULL);
-    xfree(text);
-    return doc;
-}
-
-static void keep(struct store *store, const char *kind, const char *key, json_t *doc)
-{
-    struct err e = {0};
-    char *text = json_text(doc, false);
-    if (store && store_fact_put(store, kind, key, text, &e) != 0)
-        log_warn("%s not stored: %s", kind, e.message);
-    xfree(text);
-    json_decref(doc);
-}
-
 static int measure(struct speed *s, const struct engine_kernels_job *job, const struct progress *p,
                    struct err *e)
 {
@@ -218,7 +198,7 @@ static int kernels_get(struct speed *s, const struct run *r, bool must, struct e
     char key[65];
     job_of(&r->subject, &r->hw, r->set.threads, &job);
     kernels_key(&r->hw, &job, key);
-    json_t *doc = recall(r->store, "kernels", key);
+    json_t *doc = store_fact_get(r->store, "kernels", key);
     bool known = doc && hw_kernels_from_json(&s->kernels, doc);
     json_decref(doc);
     if (known)
@@ -227,7 +207,7 @@ static int kernels_get(struct speed *s, const struct run *r, bool must, struct e
         return 1;
     if (measure(s, &job, r->stages.out, e) != 0)
         return -1;
-    keep(r->store, "kernels", key, hw_kernels_json_new(&s->kernels));
+    store_fact_keep(r->store, "kernels", key, hw_kernels_json_new(&s->kernels));
     return 0;
 }
 
@@ -239,7 +219,7 @@ static double factor_recall(struct store *store, const struct hw *hw, const char
 {
     char machine[HW_FINGERPRINT_MAX];
     hw_fingerprint(hw, machine);
-    json_t *doc = recall(store, kind, machine);
+    json_t *doc = store_fact_get(store, kind, machine);
     double factor = json_opt_real(doc, "factor", 1);
     json_decref(doc);
     return factor >= factor_least && factor <= factor_most ? factor : 1;
@@ -267,7 +247,7 @@ static void remember(const struct run *r, bool first)
         return;
     char machine[HW_FINGERPRINT_MAX];
     hw_fingerprint(&r->hw, machine);
-    keep(r->store, first ? first_factor : decode_factor, machine,
+    store_fact_keep(r->store, first ? first_factor : decode_factor, machine,
          json_pack("{s:o, s:i}", "factor", json_real_new(exp(sum / n)), "files", n));
 }
 

@@ -357,32 +357,44 @@ int store_event(struct store *s, const char *run_id, const char *kind, const cha
     return rc < 0 ? -1 : store_touch(s, run_id, e);
 }
 
-int store_fact_put(struct store *s, const char *kind, const char *key, const char *json,
+int store_fact_put(struct store *s, const char *kind, const char *key, const json_t *value,
                    struct err *e)
 {
+    char *text = value ? json_text(value, false) : NULL;
     int rc;
-    if (json)
+    if (text)
         rc = store_execute(s, "keep a measurement", e,
                            "INSERT INTO fact (kind, key, json, time_ms) VALUES (?, ?, ?, ?) "
                            "ON CONFLICT (kind, key) DO UPDATE SET json = excluded.json, "
                            "time_ms = excluded.time_ms",
-                           "ttti", kind, key, json, clock_unix_ms());
+                           "ttti", kind, key, text, clock_unix_ms());
     else
         rc = store_execute(s, "drop a measurement", e,
                            "DELETE FROM fact WHERE kind = ? AND key = ?", "tt", kind, key);
+    xfree(text);
     return rc < 0 ? -1 : 0;
 }
 
-int store_fact_get(struct store *s, const char *kind, const char *key, char **json, struct err *e)
+void store_fact_keep(struct store *s, const char *kind, const char *key, json_t *value)
+{
+    struct err e = {0};
+    if (s && store_fact_put(s, kind, key, value, &e) != 0)
+        log_warn("%s not stored: %s", kind, e.message);
+    json_decref(value);
+}
+
+json_t *store_fact_get(struct store *s, const char *kind, const char *key)
 {
     static const char doing[] = "read a measurement";
+    json_t *value = NULL;
+    if (!s)
+        return NULL;
     sqlite3_stmt *st = store_prepare(
-        s, doing, e, "SELECT json FROM fact WHERE kind = ? AND key = ?", "tt", kind, key);
-    if (!st)
-        return -1;
-    int rc = store_step(s, doing, st, e);
-    if (rc >= 0)
-        *json = rc ? xstrdup((const char *)sqlite3_column_text(st, 0)) : NULL;
+        s, doing, NULL, "SELECT json FROM fact WHERE kind = ? AND key = ?", "tt", kind, key);
+    if (st && store_step(s, doing, st, NULL) > 0) {
+        const char *text = (const char *)sqlite3_column_text(st, 0);
+        value = text ? json_parse(text, strlen(text), "stored fact", NULL) : NULL;
+    }
     sqlite3_finalize(st);
-    return rc < 0 ? -1 : 0;
+    return value;
 }

@@ -89,11 +89,13 @@ int store_history(struct store *s, const char *model_sha256_or_null, int limit, 
 int store_event(struct store *s, const char *run_id, const char *kind, const char *json,
                 struct err *e);
 
-/* Small key → JSON facts that outlive runs (sensitivities, bandwidth): kind + key. NULL value =
- * delete. */
-int store_fact_put(struct store *s, const char *kind, const char *key, const char *json,
+/* Small key → JSON facts that outlive runs (sensitivities, bandwidth): kind + key. NULL = delete. */
+int store_fact_put(struct store *s, const char *kind, const char *key, const json_t *value,
                    struct err *e);
-/* Value as xfree-able text, or NULL when absent. */
-int store_fact_get(struct store *s, const char *kind, const char *key, char **json, struct err *e);
+/* A fact that can be found again by measuring: takes the value, and only warns if it is not kept.
+ * Without a store (NULL) nothing is. */
+void store_fact_keep(struct store *s, const char *kind, const char *key, json_t *value);
+/* NULL: there is none, it cannot be read, or there is no store. json_decref. */
+json_t *store_fact_get(struct store *s, const char *kind, const char *key);
 
 #endif

@@ -286,18 +286,19 @@ static void models_events_and_facts(void **state)
     OK(store_event(s, "r", "phase", "{\"p\":1}", why));
     OK(store_event(s, "r", "phase", NULL, why));
     assert_int_equal(store_event(s, "nobody", "phase", NULL, &e), -1);
-    char *json = (char *)1;
-    OK(store_fact_get(s, "bandwidth", "here", &json, why));
-    assert_null(json);
-    OK(store_fact_put(s, "bandwidth", "here", "{\"gbs\":20}", why));
-    OK(store_fact_put(s, "bandwidth", "here", "{\"gbs\":21}", why));
-    OK(store_fact_put(s, "other", "here", "{}", why));
-    OK(store_fact_get(s, "bandwidth", "here", &json, why));
-    assert_string_equal(json, "{\"gbs\":21}");
-    xfree(json);
+    assert_null(store_fact_get(s, "bandwidth", "here"));
+    store_fact_keep(s, "bandwidth", "here", json_pack("{s:i}", "gbs", 20));
+    store_fact_keep(s, "bandwidth", "here", json_pack("{s:i}", "gbs", 21));
+    store_fact_keep(s, "other", "here", json_object());
+    json_t *fact = store_fact_get(s, "bandwidth", "here");
+    assert_int_equal(json_opt_i64(fact, "gbs", 0), 21);
+    json_decref(fact);
     OK(store_fact_put(s, "bandwidth", "here", NULL, why));
-    OK(store_fact_get(s, "bandwidth", "here", &json, why));
-    assert_null(json);
+    assert_null(store_fact_get(s, "bandwidth", "here"));
+    assert_non_null(fact = store_fact_get(s, "other", "here"));
+    json_decref(fact);
+    store_fact_keep(NULL, "other", "here", json_object());
+    assert_null(store_fact_get(NULL, "other", "here"));
     store_close(s);
 }
 
