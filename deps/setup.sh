@@ -16,7 +16,7 @@ set -eu
 umask 022
 cd "$(dirname "$0")"
 PINS=llama.sha512
-FORMAT=1 # raise to have every deps/llama made anew
+FORMAT=2 # raise to have every deps/llama made anew
 LLAMA=${LLAMA:-prebuilt}
 tmp=
 
@@ -34,6 +34,7 @@ probe() { # probe HOW: is this thing on the machine?
     case $1 in
     cmd:*) command -v "${1#cmd:}" >/dev/null 2>&1 ;;
     file:*) [ -e "${1#file:}" ] ;;
+    lib:*) PATH=$PATH:/sbin:/usr/sbin ldconfig -p | grep -q "^[[:space:]]*${1#lib:} " ;;
     py:*) python3 -c "import ${1#py:}, ensurepip" >/dev/null 2>&1 ;;
     hdr:*) printf '#include <stdio.h>\n#include <stdarg.h>\n#include <stddef.h>\n%s\n%s\n' \
         '#include <setjmp.h>
@@ -140,8 +141,9 @@ llama_prebuilt() {
     tar -xzf "$tmp/libs.tgz" -C "$new/lib" --strip-components=3 --wildcards "package/bins/$arch/*.so"
     tar -xzf "$tmp/node.tgz" -C "$new/source" --strip-components=2 \
         package/llama/gitRelease.bundle package/llama/patches
-    bundle_extract "$new/source/gitRelease.bundle" "$tmp/src" include ggml/include LICENSE
-    cp "$tmp"/src/include/*.h "$tmp"/src/ggml/include/*.h "$new/include/"
+    bundle_extract "$new/source/gitRelease.bundle" "$tmp/src" include ggml/include \
+        ggml/src/ggml-backend-impl.h LICENSE
+    cp "$tmp"/src/include/*.h "$tmp"/src/ggml/include/*.h "$tmp"/src/ggml/src/*.h "$new/include/"
     cp "$tmp/src/LICENSE" "$new/LICENSE"
     rm -rf "$tmp/src"
     publish "$new" llama

@@ -73,8 +73,7 @@ static void read_info(const struct engine *g, const json_t *answer, struct engin
     memcpy(info->description, text, n);
 }
 
-static const char *const mode_names[] = {
-    [ENGINE_FILE] = "file", [ENGINE_FLOAT] = "float", [ENGINE_FLOAT_AS_STORED] = "stored"};
+static const char *const mode_names[] = {[ENGINE_FILE] = "file", [ENGINE_FLOAT] = "float"};
 
 int engine_load(struct engine *g, const struct engine_load *load, struct engine_info *info,
                 struct err *e)

@@ -47,10 +47,8 @@ int engine_pid(const struct engine *g);
 
 enum engine_mode {
     ENGINE_FILE, /* the file with libllama's default parameters (mmap, repacking): what users run */
-    ENGINE_FLOAT, /* weights in writable memory as floats, for engine_tensor_set: F32 where memory
-                     allows */
-    ENGINE_FLOAT_AS_STORED /* the same in the float types of the file: processors with instructions
-                              for BF16 multiply it faster than F32 */
+    ENGINE_FLOAT /* weights in writable memory as floats, for engine_tensor_set: F32 where memory
+                     allows, else as in the file; products by OpenBLAS where the machine has it */
 };
 struct engine_load {
     const char *path; /* a validated GGUF (first file of a split) */

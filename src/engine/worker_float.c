@@ -4,8 +4,7 @@
  * repacking) for tensors of the types that we declare, and asks us for their content. Content comes
  * from the mapped GGUF file, which stays mapped, so that an original can be put back.
  *
- * Types: everything F32 when that fits into the memory allowed and is not forgone for speed, since
- * a quantized value is a sum of products that BF16's 8 bits would round about as coarsely as Q8_0
+ * Types: everything F32 when that fits into the memory allowed, since a quantized value is a sum of products that BF16's 8 bits would round about as coarsely as Q8_0
  * itself does; otherwise as in the file, and quantized tensors as F16.
  *
  * Owns the maps, ggml's reading of the headers, and for each tensor where it lies in its file and
@@ -197,12 +196,12 @@ static bool is_float(enum ggml_type type)
     return type == GGML_TYPE_F32 || type == GGML_TYPE_F16 || type == GGML_TYPE_BF16;
 }
 
-static void choose_types(struct float_weights *f, bool as_stored, uint64_t limit)
+static void choose_types(struct float_weights *f, uint64_t limit)
 {
     uint64_t elements = 0;
     for (size_t i = 0; i < f->n_tensors; i++)
         elements += f->tensors[i].n;
-    bool all_f32 = !as_stored && elements < memory_allowed(limit) / 10 * 7 / sizeof(float);
+    bool all_f32 = elements < memory_allowed(limit) / 10 * 7 / sizeof(float);
     for (size_t i = 0; i < f->n_tensors; i++) {
         const struct float_tensor *t = &f->tensors[i];
         enum ggml_type type = is_float(t->stored) ? t->stored : GGML_TYPE_F16;
@@ -287,7 +286,7 @@ static void on_tensor(struct ggml_tensor *tensor, void *ud)
     worker_progress(f->worker, (double)f->done, (double)f->n_tensors, NULL);
 }
 
-int float_load(struct worker *w, const char *path, struct llama_model_params params, bool as_stored,
+int float_load(struct worker *w, const char *path, struct llama_model_params params,
                uint64_t memory_bytes_max, struct err *e)
 {
     struct float_weights *f = xcalloc(1, sizeof(*f));
@@ -296,7 +295,7 @@ int float_load(struct worker *w, const char *path, struct llama_model_params par
     w->weights = f; /* worker_unload frees it */
     if (open_files(f, path, e) || list_tensors(f, e))
         return -1;
-    choose_types(f, as_stored, memory_bytes_max);
+    choose_types(f, memory_bytes_max);
     f->chunk = xmalloc(f->chunk_elements * sizeof(float));
     f->encoded = xmalloc(f->chunk_elements * sizeof(float));
     w->model = llama_model_init_from_user(f->files[0].header, on_tensor, f, params);

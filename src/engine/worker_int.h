@@ -139,12 +139,17 @@ void worker_batch_add(struct llama_batch *batch, int32_t token, uint32_t pos, in
                       bool output);
 
 /* ---- worker_float.c -------------------------------------------------------------------------- */
-int float_load(struct worker *w, const char *path, struct llama_model_params params, bool as_stored,
+int float_load(struct worker *w, const char *path, struct llama_model_params params,
                uint64_t memory_bytes_max, struct err *e);
 void float_free(struct float_weights *f);
 uint64_t float_bytes(const struct float_weights *f);
 int worker_tensor_set(struct worker *w, const json_t *request, json_t *answer, struct err *e);
 int worker_tensor_restore(struct worker *w, const json_t *request, json_t *answer, struct err *e);
+
+/* ---- worker_blas.c ---------------------------------------------------------------------------- */
+/* From now on, for contexts that are made from now on: products of floats by OpenBLAS, where the
+ * machine has it, or everything by ggml. After worker_backends. */
+void blas_use(bool wanted);
 
 /* ---- worker_text.c --------------------------------------------------------------------------- */
 int worker_tokenize(struct worker *w, const json_t *request, json_t *answer, struct err *e);

@@ -298,7 +298,7 @@ void worker_batch_add(struct llama_batch *batch, int32_t token, uint32_t pos, in
 
 struct load {
     const char *path;
-    bool float_mode, as_stored, full_outputs;
+    bool float_mode, full_outputs;
     uint64_t n_ctx, n_seq, memory_bytes_max;
     struct cache_types cache;
 };
@@ -324,8 +324,7 @@ static int read_request(const json_t *request, struct load *l, struct err *e)
         worker_number(request, "memory_bytes_max", INT64_MAX, &l->memory_bytes_max, e) ||
         read_cache(request, &l->cache, e))
         return -1;
-    l->as_stored = strcmp(mode, "stored") == 0;
-    l->float_mode = l->as_stored || strcmp(mode, "float") == 0;
+    l->float_mode = strcmp(mode, "float") == 0;
     l->full_outputs = json_opt_bool(request, "full_outputs", false);
     return 0;
 }
@@ -344,7 +343,7 @@ static int load_model(struct worker *w, const struct load *l, struct err *e)
     p.progress_callback = on_load_progress;
     p.progress_callback_user_data = w;
     if (l->float_mode)
-        return float_load(w, l->path, p, l->as_stored, l->memory_bytes_max, e);
+        return float_load(w, l->path, p, l->memory_bytes_max, e);
     w->model = llama_model_load_from_file(l->path, p);
     if (!w->model)
         return worker_complain(w, ERR_INPUT, "check the file (sintra inspect), or fetch it again",
@@ -449,6 +448,7 @@ int worker_load(struct worker *w, const json_t *request, json_t *answer, struct 
     if (read_request(request, &l, e) || worker_backends(w, e))
         return -1;
     worker_unload(w);
+    blas_use(l.float_mode);
     int threads = (int)json_opt_i64(request, "threads", 0);
     w->memory_bytes_max = l.memory_bytes_max;
     w->cache = l.cache;

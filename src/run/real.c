@@ -38,9 +38,7 @@ static const enum dtype probe_type = DT_Q3_K;
 
 struct real {
     char *original;
-    bool half;             /* the original is a BF16 file, and is fastest so */
-    struct engine *engine; /* holds the original in `mode`, or NULL */
-    enum engine_mode mode;
+    struct engine *engine; /* holds the original as floats, or NULL */
     struct text text;
     struct measure_reference search, final;
     bool have_search, have_final;
@@ -50,28 +48,24 @@ struct real {
 
 /* ---- the original ---- */
 
-/* Of a large model whose weights are BF16 all passes but those that score are made in BF16, where
- * the processor has instructions for it: two thirds of the time, and a probe compares with the
- * original in the same arithmetic. What scores candidates reads the same file into F32. */
-static bool half_is_faster(const struct run *r)
+/* Is BF16 all that it has? */
+static bool is_bf16(const struct run *r)
 {
     const struct model_desc *d = r->subject.desc;
     const struct probe_groups *g = &r->subject.groups;
-    if (!r->subject.scale.large ||
-        !(strstr(r->hw.simd, "avx512_bf16") || strstr(r->hw.simd, "amx_bf16")))
-        return false;
     for (size_t i = 0; i < g->n; i++)
         if (d->tensors[g->items[i].tensors[0]].dtype != DT_BF16)
             return false;
     return true;
 }
 
-/* F32 where memory allows: probes then see what a type does and nothing else. */
-static int choose_float(const struct run *r, bool half, const char **type, struct err *e)
+/* The type of the copy that measuring reads. The worker computes in F32 where memory allows: probes then
+ * see what a type does and nothing else. */
+static int choose_float(const struct run *r, const char **type, struct err *e)
 {
     double parameters = (double)r->subject.desc->parameters, ram = (double)r->hw.ram_usable;
     char need[NUM_TEXT_MAX], have[NUM_TEXT_MAX];
-    *type = half ? "BF16" : "F32";
+    *type = is_bf16(r) ? "BF16" : "F32";
     if (!(ram > 0) || 4 * parameters <= float_share * ram)
         return 0;
     *type = "BF16";
@@ -127,8 +121,7 @@ static int make_original(struct run *r, struct real *w, struct err *e)
 {
     const char *type;
     struct fs_lock lock;
-    w->half = half_is_faster(r);
-    if (choose_float(r, w->half, &type, e) != 0)
+    if (choose_float(r, &type, e) != 0)
         return -1;
     char *name = xasprintf("original-%s.gguf", type), *lock_path = fs_join(r->cache, "lock");
     w->original = fs_join(r->cache, name);
@@ -161,8 +154,8 @@ static int start_original(struct run *r, struct real *w, struct err *e)
     struct measure_options o;
     struct engine_info info;
     options(r, &o);
-    if (measure_open(&w->engine, &info, w->original, w->mode, r->subject.scale.n_ctx, 0, true, &o,
-                     e) != 0) {
+    if (measure_open(&w->engine, &info, w->original, ENGINE_FLOAT, r->subject.scale.n_ctx, 0, true,
+                     &o, e) != 0) {
         w->engine = NULL;
         return err_context(e, "loading the original");
     }
@@ -180,12 +173,8 @@ static void stop_original(struct real *w)
  * files. */
 typedef int step_fn(struct run *r, struct real *w, struct err *e);
 
-static int with_original_as(struct run *r, struct real *w, enum engine_mode mode, step_fn *step,
-                            struct err *e)
+static int with_original(struct run *r, struct real *w, step_fn *step, struct err *e)
 {
-    if (w->mode != mode)
-        stop_original(w);
-    w->mode = mode;
     for (int tries = 1;; tries++) {
         struct err inner = {0};
         if (w->engine || start_original(r, w, &inner) == 0) {
@@ -200,12 +189,6 @@ static int with_original_as(struct run *r, struct real *w, enum engine_mode mode
         run_note(r, "the worker with the original was lost and is started again: %s",
                  inner.message);
     }
-}
-
-/* Steps that score nothing. */
-static int with_original(struct run *r, struct real *w, step_fn *step, struct err *e)
-{
-    return with_original_as(r, w, w->half ? ENGINE_FLOAT_AS_STORED : ENGINE_FLOAT, step, e);
 }
 
 /* ---- text, importance, references ---- */
@@ -465,7 +448,7 @@ static int real_prepare(struct run *r, struct err *e)
     if (strcmp(r->set.effort, "fast") != 0 && try_factors(r, w, e) != 0)
         return -1;
     stage_enter(r, STAGE_REFERENCE);
-    return w->half ? 0 : with_original(r, w, make_search_reference, e);
+    return with_original(r, w, make_search_reference, e);
 }
 
 /* ---- sensitivities ---- */
@@ -482,8 +465,6 @@ static void probing_prefix(const struct run *r, const struct real *w, char prefi
     if (r->subject.scale.runs > 0)
         snprintf(methods + strlen(methods), 128 - strlen(methods), " runs %d",
                  r->subject.scale.runs);
-    if (w->half)
-        snprintf(methods + strlen(methods), 128 - strlen(methods), " halves");
     snprintf(text, sizeof(text), "%s %s %s %s %s%s", r->subject.sha256, key, r->imatrix.sha256,
              methods, fs_basename(w->original), r->have_factors ? r->factors.sha256 : "");
     hash_sha256_text(text, strlen(text), prefix);
@@ -531,7 +512,7 @@ static int compare(struct run *r, struct real *w, against_fn *against, struct er
 {
     struct engine_windows windows = first_windows(w, TEXT_SEARCH, r->subject.scale.probe);
     struct measure_reference own;
-    if (!w->half)
+    if (!r->subject.scale.large)
         return against(r, w, &windows, &w->search, e);
     /* Two short windows keep two lanes busy, where one long one would wait for its threads. */
     windows.n_ctx /= 2;
@@ -632,9 +613,7 @@ static int real_probe(struct run *r, struct err *e)
     if (rc == 0 && r->blocks.limit != UINT64_MAX)
         rc = with_original(r, w, blocks_step, e);
     if (rc == 0 && asks_for_cache(r))
-        rc = with_original_as(r, w, ENGINE_FLOAT, make_search_reference, e);
-    if (rc == 0 && asks_for_cache(r))
-        rc = with_original_as(r, w, ENGINE_FLOAT, cache_step, e);
+        rc = with_original(r, w, cache_step, e);
     stop_original(w);
     return rc;
 }
@@ -688,8 +667,7 @@ static int real_quality(struct run *r, const struct trial *t, const char *path, 
     struct measure_options o;
     bool final = set != SET_SEARCH;
     if (final ? !w->have_final : !w->have_search) {
-        int rc = with_original_as(r, w, ENGINE_FLOAT,
-                                  final ? make_final_reference : make_search_reference, e);
+        int rc = with_original(r, w, final ? make_final_reference : make_search_reference, e);
         stop_original(w);
         if (rc != 0)
             return err_context(e, "reference on the %s text", final ? "held-out" : "search");

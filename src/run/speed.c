@@ -248,7 +248,7 @@ static void remember(const struct run *r, bool first)
     char machine[HW_FINGERPRINT_MAX];
     hw_fingerprint(&r->hw, machine);
     store_fact_keep(r->store, first ? first_factor : decode_factor, machine,
-         json_pack("{s:o, s:i}", "factor", json_real_new(exp(sum / n)), "files", n));
+                    json_pack("{s:o, s:i}", "factor", json_real_new(exp(sum / n)), "files", n));
 }
 
 void speed_remember(const struct run *r)

@@ -16,9 +16,10 @@ case $(uname -m) in aarch64 | arm64) ARCH=linux-arm64 ;; *) ARCH=linux-x64 ;; es
 # ---- a package of the form of the pinned one -----------------------------------------------------
 
 make_packages() {
-    mkdir -p "$TOP/repo/include" "$TOP/repo/ggml/include" "$TOP/package/bins/$ARCH" "$TOP/store"
+    mkdir -p "$TOP/repo/include" "$TOP/repo/ggml/include" "$TOP/repo/ggml/src" "$TOP/package/bins/$ARCH" "$TOP/store"
     echo '/* llama.h */' >"$TOP/repo/include/llama.h"
     echo '/* ggml.h */' >"$TOP/repo/ggml/include/ggml.h"
+    echo '/* backends */' >"$TOP/repo/ggml/src/ggml-backend-impl.h"
     echo 'a licence' >"$TOP/repo/LICENSE"
     git -C "$TOP/repo" init -q
     git -C "$TOP/repo" add .
@@ -109,7 +110,7 @@ make_packages
 make_clients
 
 fresh first-and-second-run
-setup 0; has llama/lib/libllama.v0.5.0.so; has llama/include/llama.h; has llama/include/ggml.h
+setup 0; has llama/lib/libllama.v0.5.0.so; has llama/include/llama.h; has llama/include/ggml.h; has llama/include/ggml-backend-impl.h
 has llama/source/gitRelease.bundle; has llama/LICENSE; lacks llama/lib/addon.node; clean; fetched 2
 setup 0; fetched 2; want "$([ ! -s "$TOP/out" ] && echo 1)" "the second run said something"
 done_case
