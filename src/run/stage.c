@@ -65,9 +65,9 @@ void stages_init(struct stages *s, const struct progress *out)
         s->expected[i] = 0.1;
 }
 
-/* Typical rates of one core: matrix work in F32 by vector width, encoding of mixed types. They only
- * make the first guess; what a run takes then corrects it. */
-static const double flops_512 = 50e9, flops_256 = 30e9, flops_128 = 12e9;
+/* Typical rates of one core: matrix work by vector width, encoding of mixed types. They only make
+ * the first guess; what a run takes then corrects it. */
+static const double flops_512 = 90e9, flops_256 = 50e9, flops_128 = 20e9;
 static const double encoded_per_core = 40e6, copied_per_second = 500e6;
 static const double trials_stock = 3, trials_search = 5, finalists_typical = 2.5;
 
@@ -87,9 +87,11 @@ void stages_expect(struct run *r)
     double window = token * (double)c->n_ctx, encode = parameters / (encoded_per_core * threads);
     size_t windows = c->calibration + c->search + c->final;
     x[STAGE_ORIGINAL] = 0.1 + 4 * parameters / copied_per_second;
-    x[STAGE_TEXT] = 0.1 + (double)windows * window * 1.5;
+    x[STAGE_TEXT] = 0.1;
+    if (strcmp(r->set.corpus, "self") == 0)
+        x[STAGE_TEXT] += (double)windows * window * 1.5;
     bool fed = strcmp(r->set.effort, "fast") != 0, whole = strcmp(r->set.effort, "max") == 0;
-    x[STAGE_IMPORTANCE] = (double)c->calibration * window * (whole ? 3.5 : fed ? 2.4 : 1.1);
+    x[STAGE_IMPORTANCE] = (double)c->calibration * window * (whole ? 3.5 : fed ? 1.5 : 1.1);
     x[STAGE_REFERENCE] = (double)c->search_read * window;
     x[STAGE_PROBES] = (double)r->subject.groups.n_sets * (double)c->probe * window + encode;
     x[STAGE_STOCK] = trials_stock * (encode + (double)c->search_read * window);
