@@ -2,7 +2,7 @@
  *
  * Where the original is run in float (references, importance, probes), nearly all time goes into
  * products of weights with hundreds of tokens. OpenBLAS makes them about twice as fast as ggml's
- * own F32 kernel, whose rounding is no other. ggml sees an accelerator that uses the CPU's memory and takes
+ * own F32 kernel, and rounds no more. ggml sees an accelerator that uses the CPU's memory and takes
  * only these products; it takes none while a model is run as users run it. OpenBLAS is loaded when
  * it is first wanted; a machine without it computes the same more slowly.
  *

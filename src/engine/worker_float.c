@@ -4,8 +4,9 @@
  * repacking) for tensors of the types that we declare, and asks us for their content. Content comes
  * from the mapped GGUF file, which stays mapped, so that an original can be put back.
  *
- * Types: everything F32 when that fits into the memory allowed, since a quantized value is a sum of products that BF16's 8 bits would round about as coarsely as Q8_0
- * itself does; otherwise as in the file, and quantized tensors as F16.
+ * Types: everything F32 when that fits into the memory allowed, since a quantized value is a sum of
+ * products that BF16's 8 bits would round about as coarsely as Q8_0 itself does; otherwise as in
+ * the file, and quantized tensors as F16.
  *
  * Owns the maps, ggml's reading of the headers, and for each tensor where it lies in its file and
  * where in the model (twice, when a tied embedding also lives on a GPU as the head). ggml_* objects

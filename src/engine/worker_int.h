@@ -146,7 +146,7 @@ uint64_t float_bytes(const struct float_weights *f);
 int worker_tensor_set(struct worker *w, const json_t *request, json_t *answer, struct err *e);
 int worker_tensor_restore(struct worker *w, const json_t *request, json_t *answer, struct err *e);
 
-/* ---- worker_blas.c ---------------------------------------------------------------------------- */
+/* ---- worker_blas.c --------------------------------------------------------------------------- */
 /* From now on, for contexts that are made from now on: products of floats by OpenBLAS, where the
  * machine has it, or everything by ggml. After worker_backends. */
 void blas_use(bool wanted);

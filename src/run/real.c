@@ -59,8 +59,8 @@ static bool is_bf16(const struct run *r)
     return true;
 }
 
-/* The type of the copy that measuring reads. The worker computes in F32 where memory allows: probes then
- * see what a type does and nothing else. */
+/* The type of the copy that measuring reads. The worker computes in F32 where memory allows: probes
+ * then see what a type does and nothing else. */
 static int choose_float(const struct run *r, const char **type, struct err *e)
 {
     double parameters = (double)r->subject.desc->parameters, ram = (double)r->hw.ram_usable;

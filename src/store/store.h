@@ -89,7 +89,7 @@ int store_history(struct store *s, const char *model_sha256_or_null, int limit, 
 int store_event(struct store *s, const char *run_id, const char *kind, const char *json,
                 struct err *e);
 
-/* Small key → JSON facts that outlive runs (sensitivities, bandwidth): kind + key. NULL = delete. */
+/* Small key → JSON facts that outlive runs (sensitivities, bandwidth): kind + key. NULL deletes. */
 int store_fact_put(struct store *s, const char *kind, const char *key, const json_t *value,
                    struct err *e);
 /* A fact that can be found again by measuring: takes the value, and only warns if it is not kept.
