@@ -18,6 +18,8 @@
 #include "base/banned.h"
 
 enum { TOKENS_MAX = 1 << 20, REPEATS_MAX = 1000, REPEATS_MIN = 2 };
+/* A run that is not counted brings in the weights; more than that would take seconds. */
+enum { WARM_PROMPT = 64, WARM_TOKENS = 8 };
 
 struct bench {
     struct worker *w;
@@ -114,7 +116,8 @@ static int measure(struct bench *b, int repeats, double seconds_max, json_t *ans
     double prefill[REPEATS_MAX], generate[REPEATS_MAX], warm[2];
     int done = 0;
     double start = clock_seconds();
-    if (run_once(b, b->n_prompt, b->n_gen < 8 ? b->n_gen : 8, &warm[0], &warm[1], e))
+    int some = b->n_prompt < WARM_PROMPT ? b->n_prompt : WARM_PROMPT;
+    if (run_once(b, some, b->n_gen < WARM_TOKENS ? b->n_gen : WARM_TOKENS, &warm[0], &warm[1], e))
         return -1;
     while (done < repeats) {
         if (run_once(b, b->n_prompt, b->n_gen, &prefill[done], &generate[done], e))
