@@ -20,6 +20,8 @@
 #include "base/banned.h"
 
 enum { HOPS_MAX = 5, EXPIRED_MAX = 3 };
+/* The checker is woken when so much has come: less would wake it more often than it needs. */
+enum { CHECK_STEP = 1 << 20 };
 static const double write_every_s = 0.2;
 
 struct piece {
@@ -40,6 +42,21 @@ uint64_t fetch_chunk_bytes(const struct fetch_file *f, uint32_t i)
 {
     uint64_t from = (uint64_t)i * f->journal.chunk_bytes, left = f->file->size - from;
     return left < f->journal.chunk_bytes ? left : f->journal.chunk_bytes;
+}
+
+uint64_t fetch_chunk_done(const struct fetch_file *f, uint32_t i)
+{
+    return __atomic_load_n(&f->journal.done[i], __ATOMIC_ACQUIRE);
+}
+
+bool fetch_chunk_whole(const struct fetch_file *f, uint32_t i)
+{
+    return fetch_chunk_done(f, i) == fetch_chunk_bytes(f, i);
+}
+
+void fetch_chunk_count(struct fetch_file *f, uint32_t i, uint64_t bytes)
+{
+    __atomic_store_n(&f->journal.done[i], (uint32_t)bytes, __ATOMIC_RELEASE);
 }
 
 static void settle(struct piece *p, enum fetch_mode mode)
@@ -131,6 +148,7 @@ static int flush(struct piece *p, struct err *e)
         return 0;
     if (write_at(p, p->block, n, e))
         return -1;
+    uint64_t steps = p->at / CHECK_STEP;
     p->at += n;
     if (p->at > p->best) {
         p->best = p->at;
@@ -140,8 +158,12 @@ static int flush(struct piece *p, struct err *e)
     atomic_fetch_add(&p->all->kept, n);
     /* In mode WHOLE there is nothing to go on with later: the server would send all again. */
     if (p->f->mode != FETCH_WHOLE || p->f->journal.n == 1)
-        __atomic_store_n(&p->f->journal.done[p->chunk], (uint32_t)(p->at - p->from),
-                         __ATOMIC_RELEASE);
+        fetch_chunk_count(p->f, p->chunk, p->at - p->from);
+    if (p->at / CHECK_STEP > steps) {
+        pthread_mutex_lock(&p->all->lock);
+        pthread_cond_signal(&p->all->arrived);
+        pthread_mutex_unlock(&p->all->lock);
+    }
     return 0;
 }
 
@@ -270,7 +292,7 @@ int fetch_chunk(struct fetch *all, struct fetch_file *f, uint32_t i, struct net 
     p.written_s = clock_seconds();
     p.from = (uint64_t)i * f->journal.chunk_bytes;
     p.end = p.from + fetch_chunk_bytes(f, i);
-    p.at = p.best = p.from + f->journal.done[i];
+    p.at = p.best = p.from + fetch_chunk_done(f, i);
     if (p.at == p.end) {
         settle(&p, FETCH_RANGES);
         return 0;

@@ -25,10 +25,9 @@ struct fetch_file {
     int lock_fd;
     struct journal journal;
     enum fetch_mode mode;
+    bool ours;       /* not in the cache when the lock was had */
     uint32_t next;   /* chunks below are finished or handed out */
-    uint32_t hashed; /* chunks below are in the hash */
-    bool *finished;  /* of each chunk */
-    bool hashing;    /* some worker feeds the hash */
+    uint64_t hashed; /* bytes in the hash; of the thread that checks the file */
     int restarts;    /* after wrong bytes */
     struct hash_sha256 *sha256;
     struct hash_git *git;
@@ -40,7 +39,8 @@ struct fetch {
     struct fetch_file *files;
     size_t n;
     pthread_mutex_t lock;
-    pthread_cond_t changed;
+    pthread_cond_t changed; /* for the workers */
+    pthread_cond_t arrived; /* for the checker: there are more bytes */
     _Atomic uint64_t moved; /* bytes from the network */
     _Atomic uint64_t kept;  /* bytes of the files that are there */
     _Atomic bool failed;
@@ -50,6 +50,11 @@ struct fetch {
 
 /* Bytes of chunk i. */
 uint64_t fetch_chunk_bytes(const struct fetch_file *f, uint32_t i);
+/* How many of them are in the partial file, from its beginning on; the checker reads them as soon
+ * as they are counted. In mode WHOLE they are counted when all have come. */
+uint64_t fetch_chunk_done(const struct fetch_file *f, uint32_t i);
+bool fetch_chunk_whole(const struct fetch_file *f, uint32_t i);
+void fetch_chunk_count(struct fetch_file *f, uint32_t i, uint64_t bytes);
 /* What is written at a time; with what is received at a time (net/http.c) it still fits a
  * processor's own cache. */
 enum { FETCH_BLOCK = 512 * 1024 };
