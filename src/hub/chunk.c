@@ -31,7 +31,7 @@ struct piece {
     uint64_t best;      /* how far any attempt came */
     bool begun;         /* the headers of this answer were looked at */
     bool gained;        /* this attempt came further than all before it */
-    char *block;        /* bytes that have come, and are not written yet */
+    char **block;       /* bytes that have come, and are not written yet */
     size_t held;
     double written_s; /* when something was written last */
 };
@@ -40,6 +40,21 @@ uint64_t fetch_chunk_bytes(const struct fetch_file *f, uint32_t i)
 {
     uint64_t from = (uint64_t)i * f->journal.chunk_bytes, left = f->file->size - from;
     return left < f->journal.chunk_bytes ? left : f->journal.chunk_bytes;
+}
+
+uint64_t fetch_chunk_done(const struct fetch_file *f, uint32_t i)
+{
+    return __atomic_load_n(&f->journal.done[i], __ATOMIC_ACQUIRE);
+}
+
+bool fetch_chunk_whole(const struct fetch_file *f, uint32_t i)
+{
+    return fetch_chunk_done(f, i) == fetch_chunk_bytes(f, i);
+}
+
+void fetch_chunk_count(struct fetch_file *f, uint32_t i, uint64_t bytes)
+{
+    __atomic_store_n(&f->journal.done[i], (uint32_t)bytes, __ATOMIC_RELEASE);
 }
 
 static void settle(struct piece *p, enum fetch_mode mode)
@@ -129,7 +144,7 @@ static int flush(struct piece *p, struct err *e)
     p->written_s = clock_seconds();
     if (n == 0)
         return 0;
-    if (write_at(p, p->block, n, e))
+    if (write_at(p, *p->block, n, e))
         return -1;
     p->at += n;
     if (p->at > p->best) {
@@ -138,10 +153,12 @@ static int flush(struct piece *p, struct err *e)
     }
     atomic_fetch_add(&p->all->moved, n);
     atomic_fetch_add(&p->all->kept, n);
+    pthread_mutex_lock(&p->all->lock);
     /* In mode WHOLE there is nothing to go on with later: the server would send all again. */
     if (p->f->mode != FETCH_WHOLE || p->f->journal.n == 1)
-        __atomic_store_n(&p->f->journal.done[p->chunk], (uint32_t)(p->at - p->from),
-                         __ATOMIC_RELEASE);
+        fetch_chunk_count(p->f, p->chunk, p->at - p->from);
+    fetch_hand_over(p->all, p->f, p->at - n, n, p->block);
+    pthread_mutex_unlock(&p->all->lock);
     return 0;
 }
 
@@ -158,7 +175,7 @@ static int on_data(void *ud, const struct net_answer *a, const void *data, size_
         return wrong_size(p, e);
     for (const char *from = data; n > 0;) {
         size_t room = FETCH_BLOCK - p->held, some = n < room ? n : room;
-        memcpy(p->block + p->held, from, some);
+        memcpy(*p->block + p->held, from, some);
         p->held += some;
         from += some;
         n -= some;
@@ -263,14 +280,14 @@ static int piece_fetch(struct piece *p, struct net *net, struct err *e)
     }
 }
 
-int fetch_chunk(struct fetch *all, struct fetch_file *f, uint32_t i, struct net *net, char *block,
+int fetch_chunk(struct fetch *all, struct fetch_file *f, uint32_t i, struct net *net, char **block,
                 struct err *e)
 {
     struct piece p = {.all = all, .f = f, .chunk = i, .block = block};
     p.written_s = clock_seconds();
     p.from = (uint64_t)i * f->journal.chunk_bytes;
     p.end = p.from + fetch_chunk_bytes(f, i);
-    p.at = p.best = p.from + f->journal.done[i];
+    p.at = p.best = p.from + fetch_chunk_done(f, i);
     if (p.at == p.end) {
         settle(&p, FETCH_RANGES);
         return 0;

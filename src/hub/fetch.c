@@ -1,12 +1,13 @@
 /* Files of a repository into the cache: in parallel, resumable, verified.
  *
  * All wanted files are cut into chunks; workers with a connection each take chunk after chunk.
- * One more thread, the checker, feeds the hashes of the files with their chunks in order, while the
- * others come; a file of one chunk is checked by the worker that fetched it. A blob gets its name
- * after its hash was found right and its bytes are on the disk. Locks of the files are taken in the
- * order of their names and held together, so two programs cannot wait for each other. Invariant:
- * everything in struct fetch is changed under its lock, but the bytes of a chunk, which belong to
- * the worker that took it.
+ * One more thread, the checker, feeds the hashes of the files with their bytes in order, as they
+ * come: from the memory they were written from, as far as it keeps up, or read back; a file of one
+ * chunk is checked by the worker that fetched it. A blob gets its name after its hash was found
+ * right and its bytes are on the disk. Locks of the files are taken in the order of their names and
+ * held together, so two programs cannot wait for each other. Invariant: everything in struct fetch
+ * is changed under its lock, but the bytes of a chunk, which belong to the worker that took it and
+ * are counted when they are in the file.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -31,7 +31,9 @@
 
 enum { CONNECTIONS_DEFAULT = 8, CONNECTIONS_MAX = 64, RESTARTS_MAX = 1, TICK_MS = 100 };
 /* Processors at work, above which a further connection only takes turns with the others. */
-static const double busy_enough = 1.2;
+static const double busy_enough = 1.0;
+/* Read and hashed at a time: stays in a processor's own cache in between. */
+enum { HASH_BYTES = 256 * 1024 };
 static const uint64_t chunk_bytes_max = 16u << 20;
 static const double speed_memory_s = 3;
 
@@ -51,47 +53,90 @@ static void hash_begin(struct fetch_file *f)
     f->hashed = 0;
 }
 
-/* From a map of the chunk: reading it into a buffer would cost a tenth of what hashing does. */
-static int hash_chunk(struct fetch_file *f, uint32_t i, struct err *e)
+/* Bytes of the file that are there and not in the hash, without a gap. */
+static uint64_t unhashed(const struct fetch_file *f)
 {
-    uint64_t at = (uint64_t)i * f->journal.chunk_bytes, n = fetch_chunk_bytes(f, i);
-    struct stat st;
-    if (stop_check(e))
-        return -1;
-    if (fstat(f->journal.fd, &st) < 0 || (uint64_t)st.st_size < at + n)
-        return err_set(e, ERR_IO, NULL, "%s became shorter", f->partial);
-    void *bytes = mmap(NULL, n, PROT_READ, MAP_SHARED, f->journal.fd, (off_t)at);
-    if (bytes == MAP_FAILED)
-        return err_set_errno(e, errno, NULL, "cannot read %s", f->partial);
-    if (f->git)
-        hash_git_add(f->git, bytes, n);
-    else
-        hash_sha256_add(f->sha256, bytes, n);
-    munmap(bytes, n);
+    uint64_t end = f->hashed;
+    while (end < f->file->size) {
+        uint32_t i = (uint32_t)(end / f->journal.chunk_bytes);
+        end = i * f->journal.chunk_bytes + fetch_chunk_done(f, i);
+        if (!fetch_chunk_whole(f, i))
+            break;
+    }
+    return end - f->hashed;
+}
+
+void fetch_hand_over(struct fetch *all, const struct fetch_file *f, uint64_t at, size_t n,
+                     char **block)
+{
+    bool near =
+        f->mode == FETCH_RANGES && at >= f->hashed && at - f->hashed < FETCH_FRESH * FETCH_BLOCK;
+    for (size_t i = 0; near && i < FETCH_FRESH; i++) {
+        struct fetch_fresh *b = &all->fresh[i];
+        if (b->f && b->f->mode == FETCH_RANGES && b->at >= b->f->hashed)
+            continue; /* the checker will want it */
+        char *data = b->data ? b->data : xmalloc(FETCH_BLOCK);
+        *b = (struct fetch_fresh){.f = f, .at = at, .n = n, .data = *block};
+        *block = data;
+        break;
+    }
+    pthread_cond_signal(&all->arrived);
+}
+
+/* The block that begins where the hash is, when a worker has just handed it over: swapped with
+ * *block. Its bytes, or 0. With the lock held. */
+static size_t take_fresh(struct fetch *all, const struct fetch_file *f, char **block)
+{
+    for (size_t i = 0; i < FETCH_FRESH; i++) {
+        struct fetch_fresh *b = &all->fresh[i];
+        if (b->f != f || b->at != f->hashed)
+            continue;
+        char *data = b->data;
+        b->f = NULL;
+        b->data = *block;
+        *block = data;
+        return b->n;
+    }
     return 0;
 }
 
-/* Feeds the hash with the chunks that are there, in order. Called and left with the lock held. */
-static int hash_ready(struct fetch *all, struct fetch_file *f, struct err *e)
+/* Up to n bytes from where the hash is, out of the partial file. */
+static int read_back(const struct fetch_file *f, char *block, uint64_t n, size_t *got,
+                     struct err *e)
 {
-    int rc = 0;
-    if (f->hashing)
-        return 0;
-    f->hashing = true;
-    while (rc == 0 && f->hashed < f->journal.n && f->finished[f->hashed]) {
-        pthread_mutex_unlock(&all->lock);
-        rc = hash_chunk(f, f->hashed, e);
-        pthread_mutex_lock(&all->lock);
-        f->hashed++;
-    }
-    f->hashing = false;
+    ssize_t some;
+    do {
+        some = pread(f->journal.fd, block, n < HASH_BYTES ? n : HASH_BYTES, (off_t)f->hashed);
+    } while (some < 0 && errno == EINTR);
+    if (some < 0)
+        return err_set_errno(e, errno, NULL, "cannot read %s", f->partial);
+    if (some == 0)
+        return err_set(e, ERR_IO, NULL, "%s became shorter", f->partial);
+    *got = (size_t)some;
+    return 0;
+}
+
+/* The next of the n bytes that are there and not in the hash. With the lock held, which is dropped
+ * in between. */
+static int hash_some(struct fetch *all, struct fetch_file *f, char **block, uint64_t n,
+                     struct err *e)
+{
+    size_t got = take_fresh(all, f, block);
+    pthread_mutex_unlock(&all->lock);
+    int rc = stop_check(e);
+    if (rc == 0 && got == 0)
+        rc = read_back(f, *block, n, &got, e);
+    if (rc == 0 && f->git)
+        hash_git_add(f->git, *block, got);
+    else if (rc == 0)
+        hash_sha256_add(f->sha256, *block, got);
+    pthread_mutex_lock(&all->lock);
+    f->hashed += rc ? 0 : got;
     return rc;
 }
 
 void fetch_file_restart(struct fetch *all, struct fetch_file *f)
 {
-    for (uint32_t i = 0; i < f->journal.n; i++)
-        f->finished[i] = false;
     journal_reset(&f->journal);
     atomic_fetch_sub(&all->kept, f->file->size);
     f->next = 0;
@@ -99,6 +144,9 @@ void fetch_file_restart(struct fetch *all, struct fetch_file *f)
     xfree(f->direct);
     f->direct = NULL;
     hash_begin(f);
+    for (size_t i = 0; i < FETCH_FRESH; i++)
+        if (all->fresh[i].f == f)
+            all->fresh[i].f = NULL;
 }
 
 static int wrong_bytes(const struct fetch *all, const struct fetch_file *f, const char *found,
@@ -156,7 +204,7 @@ static struct fetch_file *take(struct fetch *all, uint32_t *chunk, bool *later)
         *later = true;
         if (f->mode != FETCH_ASK && f->mode != FETCH_RANGES)
             continue;
-        while (f->next < f->journal.n && f->finished[f->next])
+        while (f->next < f->journal.n && fetch_chunk_whole(f, f->next))
             f->next++;
         if (f->next == f->journal.n)
             continue;
@@ -169,30 +217,32 @@ static struct fetch_file *take(struct fetch *all, uint32_t *chunk, bool *later)
 }
 
 /* Hashes what is there of the file, and ends it when that was all. With the lock held. */
-static int check(struct fetch *all, struct fetch_file *f, struct err *e)
+static int check(struct fetch *all, struct fetch_file *f, char **block, struct err *e)
 {
-    int rc = hash_ready(all, f, e);
-    if (rc == 0 && f->hashed == f->journal.n && !f->hashing && f->mode != FETCH_DONE)
-        rc = complete(all, f, e);
+    int rc = 0;
+    for (uint64_t n; rc == 0 && (n = unhashed(f)) > 0;)
+        rc = hash_some(all, f, block, n, e);
+    if (rc || f->hashed < f->file->size)
+        return rc;
+    rc = complete(all, f, e);
     pthread_cond_broadcast(&all->changed);
     return rc;
 }
 
 /* With the lock held, before and after. */
 static int work_on(struct fetch *all, struct fetch_file *f, uint32_t chunk, struct net *net,
-                   char *block, struct err *e)
+                   char **block, struct err *e)
 {
     pthread_mutex_unlock(&all->lock);
     int rc = fetch_chunk(all, f, chunk, net, block, e);
     pthread_mutex_lock(&all->lock);
     if (rc)
         return rc;
-    f->finished[chunk] = true;
     if (f->mode == FETCH_WHOLE)
         for (uint32_t i = 0; i < f->journal.n; i++)
-            f->finished[i] = true;
-    pthread_cond_broadcast(&all->changed);
-    return f->journal.n == 1 ? check(all, f, e) : 0;
+            fetch_chunk_count(f, i, fetch_chunk_bytes(f, i));
+    pthread_cond_signal(&all->arrived);
+    return f->journal.n == 1 ? check(all, f, block, e) : 0;
 }
 
 static void fail(struct fetch *all, const struct err *why)
@@ -206,11 +256,12 @@ static void leave(struct fetch *all)
 {
     all->running--;
     pthread_cond_broadcast(&all->changed);
+    pthread_cond_signal(&all->arrived);
     pthread_mutex_unlock(&all->lock);
 }
 
-/* A file of several chunks of which some are there and not in the hash; NULL: none now. *later:
- * there may be one. */
+/* A file of several chunks of which more is there than in the hash; NULL: none now. *later: there
+ * may be one. What an earlier run left waits until a server is found to go on with it. */
 static struct fetch_file *to_check(struct fetch *all, bool *later)
 {
     *later = false;
@@ -219,7 +270,7 @@ static struct fetch_file *to_check(struct fetch *all, bool *later)
         if (f->mode == FETCH_DONE || f->journal.n < 2)
             continue;
         *later = true;
-        if (f->hashed < f->journal.n && f->finished[f->hashed])
+        if ((f->mode == FETCH_RANGES || f->mode == FETCH_WHOLE) && unhashed(f) > 0)
             return f;
     }
     return NULL;
@@ -228,6 +279,7 @@ static struct fetch_file *to_check(struct fetch *all, bool *later)
 static void *checker(void *ud)
 {
     struct fetch *all = ud;
+    char *block = xmalloc(FETCH_BLOCK);
     struct err e = {0};
     pthread_mutex_lock(&all->lock);
     while (!all->failed) {
@@ -236,11 +288,12 @@ static void *checker(void *ud)
         if (!f && !later)
             break;
         if (!f)
-            pthread_cond_wait(&all->changed, &all->lock);
-        else if (check(all, f, &e))
+            pthread_cond_wait(&all->arrived, &all->lock);
+        else if (check(all, f, &block, &e))
             fail(all, &e);
     }
     leave(all);
+    xfree(block);
     return NULL;
 }
 
@@ -263,7 +316,7 @@ static void *worker(void *ud)
             pthread_cond_wait(&all->changed, &all->lock);
             continue;
         }
-        if (work_on(all, f, chunk, net, block, &e))
+        if (work_on(all, f, chunk, net, &block, &e))
             fail(all, &e);
     }
     leave(all);
@@ -318,7 +371,7 @@ static void tick(struct fetch *all)
 struct crew {
     pthread_t threads[CONNECTIONS_MAX + 1]; /* the first is the checker */
     int n, wanted;
-    double busy_s, at;
+    double busy_s, at, enough;
 };
 
 /* What the threads ran, and what they waited for a processor that others had: neither is waiting
@@ -367,12 +420,11 @@ static void crew_add(struct fetch *all, struct crew *c, void *(*run)(void *ud))
 static void crew_grow(struct fetch *all, struct crew *c)
 {
     double now = clock_seconds(), passed = now - c->at, busy;
-    double enough = thread_count_default() > 1 ? busy_enough : busy_enough / 2;
     if (passed < TICK_MS / 1000.0)
         return;
     busy = busy_seconds();
     if (c->n < c->wanted && !all->failed && all->running == c->n &&
-        (busy - c->busy_s) / passed < enough)
+        (busy - c->busy_s) / passed < c->enough)
         crew_add(all, c, worker);
     c->at = now;
     c->busy_s = busy;
@@ -383,6 +435,7 @@ static void run_workers(struct fetch *all, const struct hub_fetch *o, uint64_t t
     struct crew c = {.busy_s = busy_seconds(), .at = clock_seconds()};
     struct speed s = {.at = clock_seconds()};
     uint64_t chunks = 0;
+    c.enough = thread_count_default() > 1 ? busy_enough : busy_enough / 2;
     for (size_t i = 0; i < all->n; i++)
         chunks += all->files[i].journal.n;
     c.wanted = o->connections > 0 ? o->connections : CONNECTIONS_DEFAULT;
@@ -442,11 +495,9 @@ static int file_open(struct fetch *all, struct fetch_file *f, struct err *e)
     }
     if (journal_open(&f->journal, f->partial, f->file->size, chunk_bytes_max, e))
         return -1;
-    f->finished = xcalloc((size_t)f->journal.n + 1, sizeof(*f->finished));
-    for (uint32_t i = 0; i < f->journal.n; i++) {
+    f->ours = true;
+    for (uint32_t i = 0; i < f->journal.n; i++)
         atomic_fetch_add(&all->kept, f->journal.done[i]);
-        f->finished[i] = f->journal.done[i] == fetch_chunk_bytes(f, i);
-    }
     hash_begin(f);
     return 0;
 }
@@ -462,7 +513,6 @@ static void file_close(struct fetch_file *f)
         journal_close(&f->journal, false);
     if (f->lock_fd >= 0)
         close(f->lock_fd);
-    xfree(f->finished);
     xfree(f->url);
     xfree(f->blob);
     xfree(f->partial);
@@ -539,16 +589,18 @@ static int open_all(struct fetch *all, uint64_t *total, struct err *e)
 static int finish_complete(struct fetch *all, struct err *e)
 {
     int rc = 0;
+    char *block = xmalloc(FETCH_BLOCK);
     pthread_mutex_lock(&all->lock);
     for (size_t i = 0; rc == 0 && i < all->n; i++) {
         struct fetch_file *f = &all->files[i];
-        if (f->mode == FETCH_DONE)
-            continue;
-        rc = hash_ready(all, f, e);
-        if (rc == 0 && f->hashed == f->journal.n)
-            rc = complete(all, f, e);
+        uint32_t whole = 0;
+        while (whole < f->journal.n && fetch_chunk_whole(f, whole))
+            whole++;
+        if (f->mode != FETCH_DONE && whole == f->journal.n)
+            rc = check(all, f, &block, e);
     }
     pthread_mutex_unlock(&all->lock);
+    xfree(block);
     return rc;
 }
 
@@ -572,6 +624,7 @@ int hub_fetch(const struct hub_fetch *o, struct hub_pulled *sum, struct err *e)
     uint64_t total = 0;
     pthread_mutex_init(&all.lock, NULL);
     pthread_cond_init(&all.changed, NULL);
+    pthread_cond_init(&all.arrived, NULL);
     collect(&all, o);
     int rc = all.n > 0 ? hub_cache_make(o->hub, o->ref->repo, e) : 0;
     if (rc == 0 && all.n > 0)
@@ -583,12 +636,15 @@ int hub_fetch(const struct hub_fetch *o, struct hub_pulled *sum, struct err *e)
         rc = all.failed ? -1 : 0;
     }
     for (size_t i = 0; i < all.n; i++) {
-        sum->files_fetched += all.files[i].mode == FETCH_DONE && all.files[i].finished;
+        sum->files_fetched += all.files[i].mode == FETCH_DONE && all.files[i].ours;
         file_close(&all.files[i]);
     }
+    for (size_t i = 0; i < FETCH_FRESH; i++)
+        xfree(all.fresh[i].data);
     sum->bytes_fetched += atomic_load(&all.moved);
     xfree(all.files);
     pthread_cond_destroy(&all.changed);
+    pthread_cond_destroy(&all.arrived);
     pthread_mutex_destroy(&all.lock);
     return rc ? rc : point_all(o, sum, e);
 }

@@ -63,3 +63,16 @@ hub_start
 sintra pull -q acme/big --json | grep '"files'
 cmp "$cache"/models--acme--big/snapshots/*/model.safetensors hub/acme/big/model.safetensors && echo same
 hub_stop
+echo "-- a part that a killed program left, written over by a server that ignores ranges"
+rm -rf "$cache"
+hub_start slow=20000000
+sintra pull acme/big --connections 1 --json >out 2>err &
+pid=$!
+wait_for 20000 # more than a chunk, which is 16 MiB
+kill -9 $pid
+wait $pid 2>/dev/null || echo killed
+hub_stop
+hub_start norange wrong=1
+sintra pull -q acme/big --json | grep '"files'
+cmp "$cache"/models--acme--big/snapshots/*/model.safetensors hub/acme/big/model.safetensors && echo same
+hub_stop
