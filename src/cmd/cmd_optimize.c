@@ -356,15 +356,19 @@ static int add_run(void *ud, const struct store_run *r)
     return 0;
 }
 
+/* The runs, and the contest that --resume would go on with. */
 static int list_checkpoints(struct cmd_context *c, json_t **result, struct err *e)
 {
     struct store *s = NULL;
+    char id[27], contest[27];
     if (cmd_store_open(c, &s, e))
         return -1;
     json_t *rows = json_array();
     int rc = store_runs(s, true, 0, add_run, rows, e);
-    store_close(s);
     *result = json_pack("{s:o}", "runs", rows);
+    if (rc == 0 && find_resumable(s, NULL, id, contest, NULL) == 0 && contest[0])
+        json_object_set_new(*result, "contest", json_string(contest));
+    store_close(s);
     if (rc) {
         json_decref(*result);
         *result = NULL;

@@ -406,10 +406,21 @@ static void view_contest(struct paper *p, const json_t *r)
     view_line(p, "files: %s", view_str(r, "out", ""));
 }
 
+static void view_checkpoints(struct paper *p, const json_t *r)
+{
+    bool any = json_array_size(json_object_get(r, "runs")) > 0;
+    if (any)
+        view_runs(p, r);
+    if (json_object_get(r, "contest"))
+        view_line(p, "'sintra optimize --resume' goes on with a contest of several models");
+    else if (!any)
+        view_line(p, "no run is interrupted");
+}
+
 void view_optimize(struct paper *p, const json_t *r)
 {
     if (json_object_get(r, "runs")) {
-        view_runs(p, r);
+        view_checkpoints(p, r);
         return;
     }
     if (json_object_get(r, "plan") || json_object_get(r, "plans")) {

@@ -18,6 +18,7 @@ wait $pid 2>/dev/null
 grep -o 'model . of 2.*' killed.log
 ls both both/one | grep -v gguf
 sintra optimize --list-checkpoints | grep -c 01
+sintra optimize --list-checkpoints | tail -n 1
 sintra optimize --resume >resumed.out 2>resumed.log
 echo "exit=$?"
 grep -o 'model . of 2.*' resumed.log
