@@ -123,36 +123,28 @@ static int begin(struct piece *p, const struct net_answer *a, struct err *e)
     return 0;
 }
 
-int fetch_write(const struct fetch_file *f, const char *data, size_t n, uint64_t at, struct err *e)
+static int write_at(struct piece *p, const char *data, size_t n, struct err *e)
 {
     for (size_t done = 0; done < n;) {
-        ssize_t wrote = pwrite(f->journal.fd, data + done, n - done, (off_t)(at + done));
+        ssize_t wrote = pwrite(p->f->journal.fd, data + done, n - done, (off_t)(p->at + done));
         if (wrote < 0 && errno == EINTR)
             continue;
         if (wrote < 0)
-            return err_set_errno(e, errno, NULL, "cannot write %s", f->partial);
+            return err_set_errno(e, errno, NULL, "cannot write %s", p->f->partial);
         done += (size_t)wrote;
     }
     return 0;
 }
 
-/* Hands over what is held, or writes and counts it. Nothing is counted after a failure: blocks
- * before this one may not have been written. */
+/* Writes what is held, and counts it. */
 static int flush(struct piece *p, struct err *e)
 {
     size_t n = p->held;
-    bool write = true;
     p->held = 0;
     p->written_s = clock_seconds();
     if (n == 0)
         return 0;
-    pthread_mutex_lock(&p->all->lock);
-    struct fetch_fresh *slot = fetch_follow(p->all, p->f, p->at, &write);
-    bool failed = p->all->failed;
-    pthread_mutex_unlock(&p->all->lock);
-    if (failed)
-        return err_set(e, ERR_INTERRUPTED, NULL, "another file failed");
-    if (write && fetch_write(p->f, *p->block, n, p->at, e))
+    if (write_at(p, *p->block, n, e))
         return -1;
     p->at += n;
     if (p->at > p->best) {
@@ -163,11 +155,9 @@ static int flush(struct piece *p, struct err *e)
     atomic_fetch_add(&p->all->kept, n);
     pthread_mutex_lock(&p->all->lock);
     /* In mode WHOLE there is nothing to go on with later: the server would send all again. */
-    if (slot)
-        fetch_hand_over(p->all, slot, p->f, p->at - n, n, write, p->block);
-    else if (p->f->mode != FETCH_WHOLE || p->f->journal.n == 1)
+    if (p->f->mode != FETCH_WHOLE || p->f->journal.n == 1)
         fetch_chunk_count(p->f, p->chunk, p->at - p->from);
-    pthread_cond_signal(&p->all->arrived);
+    fetch_hand_over(p->all, p->f, p->at - n, n, p->block);
     pthread_mutex_unlock(&p->all->lock);
     return 0;
 }

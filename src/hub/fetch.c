@@ -1,10 +1,9 @@
 /* Files of a repository into the cache: in parallel, resumable, verified.
  *
  * All wanted files are cut into chunks; workers with a connection each take chunk after chunk.
- * One more thread, the checker, feeds the hashes of the files with their bytes in order. Where a
- * worker follows the hash, it hands its blocks over in memory, and the checker writes them too as
- * far as it keeps up, so that both have work; all else it reads back. A file of one chunk is checked
- * by the worker that fetched it. A blob gets its name, by one more thread, after its hash was found
+ * One more thread, the checker, feeds the hashes of the files with their bytes in order, as they
+ * come: from the memory they were written from, as far as it keeps up, or read back; a file of one
+ * chunk is checked by the worker that fetched it. A blob gets its name after its hash was found
  * right and its bytes are on the disk. Locks of the files are taken in the order of their names and
  * held together, so two programs cannot wait for each other. Invariant: everything in struct fetch
  * is changed under its lock, but the bytes of a chunk, which belong to the worker that took it and
@@ -51,7 +50,7 @@ static void hash_begin(struct fetch_file *f)
     bool git = strlen(f->file->etag) == HASH_GIT_HEX_MAX - 1;
     f->sha256 = git ? NULL : hash_sha256_new();
     f->git = git ? hash_git_new(f->file->size) : NULL;
-    f->hashed = f->handed = 0;
+    f->hashed = 0;
 }
 
 /* Bytes of the file that are there and not in the hash, without a gap. */
@@ -67,52 +66,38 @@ static uint64_t unhashed(const struct fetch_file *f)
     return end - f->hashed;
 }
 
-struct fetch_fresh *fetch_follow(struct fetch *all, const struct fetch_file *f, uint64_t at,
-                                 bool *write)
+void fetch_hand_over(struct fetch *all, const struct fetch_file *f, uint64_t at, size_t n,
+                     char **block)
 {
-    for (;;) {
-        uint64_t end = f->handed > f->hashed ? f->handed : f->hashed;
-        struct fetch_fresh *slot = NULL;
-        int waiting = 0;
-        if (all->failed || f->mode != FETCH_RANGES || f->journal.n < 2 || at != end)
-            return NULL;
-        for (size_t i = 0; i < FETCH_FRESH; i++) {
-            waiting += all->fresh[i].f != NULL;
-            slot = all->fresh[i].f ? slot : &all->fresh[i];
-        }
-        if (slot) {
-            *write = waiting >= FETCH_FRESH / 2;
-            slot->f = f;
-            slot->at = UINT64_MAX;
-            return slot;
-        }
-        pthread_cond_wait(&all->room, &all->lock);
+    bool near =
+        f->mode == FETCH_RANGES && at >= f->hashed && at - f->hashed < FETCH_FRESH * FETCH_BLOCK;
+    for (size_t i = 0; near && i < FETCH_FRESH; i++) {
+        struct fetch_fresh *b = &all->fresh[i];
+        if (b->f && b->f->mode == FETCH_RANGES && b->at >= b->f->hashed)
+            continue; /* the checker will want it */
+        char *data = b->data ? b->data : xmalloc(FETCH_BLOCK);
+        *b = (struct fetch_fresh){.f = f, .at = at, .n = n, .data = *block};
+        *block = data;
+        break;
     }
-}
-
-void fetch_hand_over(struct fetch *all, struct fetch_fresh *slot, struct fetch_file *f, uint64_t at,
-                     size_t n, bool written, char **block)
-{
-    char *data = slot->data ? slot->data : xmalloc(FETCH_BLOCK);
-    *slot = (struct fetch_fresh){.f = f, .at = at, .n = n, .written = written, .data = *block};
-    *block = data;
-    f->handed = at + n;
     pthread_cond_signal(&all->arrived);
 }
 
-/* The block that begins where the hash is, if it was handed over. With the lock held. */
-static struct fetch_fresh *fresh_of(struct fetch *all, const struct fetch_file *f)
+/* The block that begins where the hash is, when a worker has just handed it over: swapped with
+ * *block. Its bytes, or 0. With the lock held. */
+static size_t take_fresh(struct fetch *all, const struct fetch_file *f, char **block)
 {
-    for (size_t i = 0; i < FETCH_FRESH; i++)
-        if (all->fresh[i].f == f && all->fresh[i].at == f->hashed)
-            return &all->fresh[i];
-    return NULL;
-}
-
-/* Is there anything to go on with? */
-static bool has_more(struct fetch *all, const struct fetch_file *f)
-{
-    return fresh_of(all, f) || unhashed(f) > 0;
+    for (size_t i = 0; i < FETCH_FRESH; i++) {
+        struct fetch_fresh *b = &all->fresh[i];
+        if (b->f != f || b->at != f->hashed)
+            continue;
+        char *data = b->data;
+        b->f = NULL;
+        b->data = *block;
+        *block = data;
+        return b->n;
+    }
+    return 0;
 }
 
 /* Up to n bytes from where the hash is, out of the partial file. */
@@ -131,43 +116,23 @@ static int read_back(const struct fetch_file *f, char *block, uint64_t n, size_t
     return 0;
 }
 
-/* Swaps *block with the one that was handed over, for which there is room again. */
-static void take_fresh(struct fetch *all, struct fetch_fresh *slot, char **block)
+/* The next of the n bytes that are there and not in the hash. With the lock held, which is dropped
+ * in between. */
+static int hash_some(struct fetch *all, struct fetch_file *f, char **block, uint64_t n,
+                     struct err *e)
 {
-    char *data = slot->data;
-    slot->data = *block;
-    slot->f = NULL;
-    *block = data;
-    pthread_cond_broadcast(&all->room);
-}
-
-/* The next bytes that are not in the hash. With the lock held, which is dropped in between. */
-static int hash_some(struct fetch *all, struct fetch_file *f, char **block, struct err *e)
-{
-    struct fetch_fresh *slot = fresh_of(all, f);
-    bool fresh = slot != NULL, write = fresh && !slot->written;
-    size_t got = fresh ? slot->n : 0;
-    uint64_t n = fresh ? 0 : unhashed(f);
-    if (fresh)
-        take_fresh(all, slot, block);
+    size_t got = take_fresh(all, f, block);
     pthread_mutex_unlock(&all->lock);
     int rc = stop_check(e);
-    if (rc == 0 && write)
-        rc = fetch_write(f, *block, got, f->hashed, e);
-    else if (rc == 0 && !fresh)
+    if (rc == 0 && got == 0)
         rc = read_back(f, *block, n, &got, e);
     if (rc == 0 && f->git)
         hash_git_add(f->git, *block, got);
     else if (rc == 0)
         hash_sha256_add(f->sha256, *block, got);
     pthread_mutex_lock(&all->lock);
-    if (rc)
-        return rc;
-    uint32_t chunk = (uint32_t)(f->hashed / f->journal.chunk_bytes);
-    f->hashed += got;
-    if (fresh)
-        fetch_chunk_count(f, chunk, f->hashed - chunk * f->journal.chunk_bytes);
-    return 0;
+    f->hashed += rc ? 0 : got;
+    return rc;
 }
 
 void fetch_file_restart(struct fetch *all, struct fetch_file *f)
@@ -179,6 +144,9 @@ void fetch_file_restart(struct fetch *all, struct fetch_file *f)
     xfree(f->direct);
     f->direct = NULL;
     hash_begin(f);
+    for (size_t i = 0; i < FETCH_FRESH; i++)
+        if (all->fresh[i].f == f)
+            all->fresh[i].f = NULL;
 }
 
 static int wrong_bytes(const struct fetch *all, const struct fetch_file *f, const char *found,
@@ -192,8 +160,9 @@ static int wrong_bytes(const struct fetch *all, const struct fetch_file *f, cons
                    all->ref->repo, f->file->path, f->file->etag, found);
 }
 
-/* All bytes are in the hash: is it the right one? With the lock held. */
-static int judge(struct fetch *all, struct fetch_file *f, struct err *e)
+/* The file is complete: compare, give it its name. With the lock held, which is dropped while the
+ * disk works. */
+static int complete(struct fetch *all, struct fetch_file *f, struct err *e)
 {
     char found[HASH_HEX_MAX];
     if (f->git)
@@ -210,25 +179,14 @@ static int judge(struct fetch *all, struct fetch_file *f, struct err *e)
         pthread_cond_broadcast(&all->changed);
         return again ? 0 : wrong_bytes(all, f, found, e);
     }
-    f->mode = FETCH_RIGHT;
-    pthread_cond_broadcast(&all->changed);
-    return 0;
-}
-
-/* Gives a right file its name, when its bytes are on the disk. With the lock held, which is dropped
- * while the disk works. */
-static int keep(struct fetch *all, struct fetch_file *f, struct err *e)
-{
-    int rc = 0;
+    f->mode = FETCH_DONE;
     pthread_mutex_unlock(&all->lock);
+    int rc = 0;
     if (ftruncate(f->journal.fd, (off_t)f->file->size) < 0 || fdatasync(f->journal.fd) < 0 ||
         rename(f->partial, f->blob) < 0)
         rc = err_set_errno(e, errno, NULL, "cannot finish %s", f->blob);
     journal_close(&f->journal, rc == 0);
     pthread_mutex_lock(&all->lock);
-    f->mode = FETCH_DONE;
-    pthread_cond_broadcast(&all->changed);
-    pthread_cond_signal(&all->arrived);
     return rc;
 }
 
@@ -258,13 +216,17 @@ static struct fetch_file *take(struct fetch *all, uint32_t *chunk, bool *later)
     return NULL;
 }
 
-/* Hashes what is there of the file, and judges it when that was all. With the lock held. */
+/* Hashes what is there of the file, and ends it when that was all. With the lock held. */
 static int check(struct fetch *all, struct fetch_file *f, char **block, struct err *e)
 {
     int rc = 0;
-    while (rc == 0 && has_more(all, f))
-        rc = hash_some(all, f, block, e);
-    return rc || f->hashed < f->file->size ? rc : judge(all, f, e);
+    for (uint64_t n; rc == 0 && (n = unhashed(f)) > 0;)
+        rc = hash_some(all, f, block, n, e);
+    if (rc || f->hashed < f->file->size)
+        return rc;
+    rc = complete(all, f, e);
+    pthread_cond_broadcast(&all->changed);
+    return rc;
 }
 
 /* With the lock held, before and after. */
@@ -294,7 +256,6 @@ static void leave(struct fetch *all)
 {
     all->running--;
     pthread_cond_broadcast(&all->changed);
-    pthread_cond_broadcast(&all->room);
     pthread_cond_signal(&all->arrived);
     pthread_mutex_unlock(&all->lock);
 }
@@ -309,7 +270,7 @@ static struct fetch_file *to_check(struct fetch *all, bool *later)
         if (f->mode == FETCH_DONE || f->journal.n < 2)
             continue;
         *later = true;
-        if ((f->mode == FETCH_RANGES || f->mode == FETCH_WHOLE) && has_more(all, f))
+        if ((f->mode == FETCH_RANGES || f->mode == FETCH_WHOLE) && unhashed(f) > 0)
             return f;
     }
     return NULL;
@@ -333,38 +294,6 @@ static void *checker(void *ud)
     }
     leave(all);
     xfree(block);
-    return NULL;
-}
-
-/* A file that is right and has no name yet; NULL: none now. *later: there may be one. */
-static struct fetch_file *to_keep(struct fetch *all, bool *later)
-{
-    *later = false;
-    for (size_t i = 0; i < all->n; i++) {
-        *later = *later || all->files[i].mode != FETCH_DONE;
-        if (all->files[i].mode == FETCH_RIGHT)
-            return &all->files[i];
-    }
-    return NULL;
-}
-
-/* Waiting for the disk must not hold up the hash of the next file. */
-static void *keeper(void *ud)
-{
-    struct fetch *all = ud;
-    struct err e = {0};
-    pthread_mutex_lock(&all->lock);
-    while (!all->failed) {
-        bool later;
-        struct fetch_file *f = to_keep(all, &later);
-        if (!f && !later)
-            break;
-        if (!f)
-            pthread_cond_wait(&all->changed, &all->lock);
-        else if (keep(all, f, &e))
-            fail(all, &e);
-    }
-    leave(all);
     return NULL;
 }
 
@@ -439,9 +368,8 @@ static void tick(struct fetch *all)
     pthread_cond_timedwait(&all->changed, &all->lock, &until);
 }
 
-enum { CREW_FIRST = 2 };
 struct crew {
-    pthread_t threads[CREW_FIRST + CONNECTIONS_MAX]; /* checker and keeper, then the workers */
+    pthread_t threads[CONNECTIONS_MAX + 1]; /* the first is the checker */
     int n, wanted;
     double busy_s, at, enough;
 };
@@ -479,7 +407,7 @@ static void crew_add(struct fetch *all, struct crew *c, void *(*run)(void *ud))
     if (pthread_create(&c->threads[c->n], NULL, run, all) == 0) {
         c->n++;
         all->running++;
-    } else if (c->n <= CREW_FIRST) {
+    } else if (c->n < 2) {
         all->failed = true;
         err_set(&all->why, ERR_MEMORY, NULL, "cannot start a thread for the download");
     } else {
@@ -512,11 +440,9 @@ static void run_workers(struct fetch *all, const struct hub_fetch *o, uint64_t t
         chunks += all->files[i].journal.n;
     c.wanted = o->connections > 0 ? o->connections : CONNECTIONS_DEFAULT;
     c.wanted = c.wanted > CONNECTIONS_MAX ? CONNECTIONS_MAX : c.wanted;
-    c.wanted = CREW_FIRST + (chunks < (uint64_t)c.wanted ? (int)chunks : c.wanted);
+    c.wanted = 1 + (chunks < (uint64_t)c.wanted ? (int)chunks : c.wanted);
     pthread_mutex_lock(&all->lock);
     crew_add(all, &c, checker);
-    if (!all->failed)
-        crew_add(all, &c, keeper);
     if (!all->failed)
         crew_add(all, &c, worker);
     while (all->running > 0) {
@@ -672,8 +598,6 @@ static int finish_complete(struct fetch *all, struct err *e)
             whole++;
         if (f->mode != FETCH_DONE && whole == f->journal.n)
             rc = check(all, f, &block, e);
-        if (rc == 0 && f->mode == FETCH_RIGHT)
-            rc = keep(all, f, e);
     }
     pthread_mutex_unlock(&all->lock);
     xfree(block);
@@ -701,7 +625,6 @@ int hub_fetch(const struct hub_fetch *o, struct hub_pulled *sum, struct err *e)
     pthread_mutex_init(&all.lock, NULL);
     pthread_cond_init(&all.changed, NULL);
     pthread_cond_init(&all.arrived, NULL);
-    pthread_cond_init(&all.room, NULL);
     collect(&all, o);
     int rc = all.n > 0 ? hub_cache_make(o->hub, o->ref->repo, e) : 0;
     if (rc == 0 && all.n > 0)
@@ -722,7 +645,6 @@ int hub_fetch(const struct hub_fetch *o, struct hub_pulled *sum, struct err *e)
     xfree(all.files);
     pthread_cond_destroy(&all.changed);
     pthread_cond_destroy(&all.arrived);
-    pthread_cond_destroy(&all.room);
     pthread_mutex_destroy(&all.lock);
     return rc ? rc : point_all(o, sum, e);
 }

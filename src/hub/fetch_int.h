@@ -15,7 +15,6 @@ enum fetch_mode {
     FETCH_ASKING, /* one worker does; the others wait */
     FETCH_RANGES, /* chunks in any order, by any worker */
     FETCH_WHOLE,  /* the server ignores ranges: one worker takes all */
-    FETCH_RIGHT,  /* all there, its hash as the hub lists it: to be kept */
     FETCH_DONE    /* verified, under its final name */
 };
 
@@ -29,19 +28,16 @@ struct fetch_file {
     bool ours;       /* not in the cache when the lock was had */
     uint32_t next;   /* chunks below are finished or handed out */
     uint64_t hashed; /* bytes in the hash; of the thread that checks the file */
-    uint64_t handed; /* where the last block that was handed over ends */
     int restarts;    /* after wrong bytes */
     struct hash_sha256 *sha256;
     struct hash_git *git;
 };
 
-/* A block that has just come, for the checker, which hashes it, writes it unless the worker has,
- * and counts it. */
+/* A block that was just written, for the checker: out of this memory rather than the file. */
 struct fetch_fresh {
     const struct fetch_file *f; /* NULL: none */
-    uint64_t at;                /* UINT64_MAX: it is still to be filled */
+    uint64_t at;
     size_t n;
-    bool written;
     char *data;
 };
 enum { FETCH_FRESH = 4 };
@@ -54,7 +50,6 @@ struct fetch {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* for the workers */
     pthread_cond_t arrived; /* for the checker: there are more bytes */
-    pthread_cond_t room;    /* for the workers: a block was taken out of fresh */
     _Atomic uint64_t moved; /* bytes from the network */
     _Atomic uint64_t kept;  /* bytes of the files that are there */
     _Atomic bool failed;
@@ -78,15 +73,10 @@ enum { FETCH_BLOCK = 512 * 1024 };
  * another one afterwards. */
 int fetch_chunk(struct fetch *all, struct fetch_file *f, uint32_t i, struct net *net, char **block,
                 struct err *e);
-/* Where a block at `at` can be handed over, since all before it is hashed or handed over too; waits
- * for room. *write: should the worker write it? NULL: it is to be written and counted by the
- * worker, as it must go on with blocks behind it. With the lock held. */
-struct fetch_fresh *fetch_follow(struct fetch *all, const struct fetch_file *f, uint64_t at,
-                                 bool *write);
-/* Swaps *block with one that nobody needs, and wakes the checker. With the lock held. */
-void fetch_hand_over(struct fetch *all, struct fetch_fresh *slot, struct fetch_file *f, uint64_t at,
-                     size_t n, bool written, char **block);
-int fetch_write(const struct fetch_file *f, const char *data, size_t n, uint64_t at, struct err *e);
+/* Swaps *block, which was written to f at `at`, with one that the checker has no use for, if there
+ * is one, and wakes the checker. With the lock held. */
+void fetch_hand_over(struct fetch *all, const struct fetch_file *f, uint64_t at, size_t n,
+                     char **block);
 /* Begins a file again from nothing. */
 void fetch_file_restart(struct fetch *all, struct fetch_file *f);
 
