@@ -37,15 +37,6 @@ json_t *cmd_cache_json_new(struct cache_types t)
     return json_pack("{s:s, s:s}", "k", cache_type_name(t.k), "v", cache_type_name(t.v));
 }
 
-/* The type that loses nothing: BF16 where every source weight is BF16, else F32. */
-static const char *lossless_type(const struct model_desc *d)
-{
-    for (size_t i = 0; i < d->n_tensors; i++)
-        if (d->tensors[i].dtype != DT_BF16 && d->tensors[i].dtype_min != DT_F32)
-            return "F32";
-    return "BF16";
-}
-
 static int bake_float(const struct model *m, const char *type, const char *path, int threads,
                       const struct progress *p, struct err *e)
 {
@@ -67,7 +58,7 @@ static int bake_float(const struct model *m, const char *type, const char *path,
 static int copy_make(const struct cmd_context *c, const struct model *m, const char *folder,
                      int threads, char **gguf, struct err *e)
 {
-    const char *type = lossless_type(model_desc(m));
+    const char *type = recipe_lossless_type(model_desc(m));
     char *name = xasprintf("original-%s.gguf", type), *lock_path = fs_join(folder, "lock");
     struct fs_lock lock;
     char *path = fs_join(folder, name);

@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/cpu.h"
 #include "base/mem.h"
 #include "base/thread.h"
 #include "engine/worker_int.h"
@@ -100,11 +99,12 @@ static bool takes(ggml_backend_dev_t device, const struct ggml_tensor *op)
     (void)device;
     if (!in_use || op->op != GGML_OP_MUL_MAT || !is_float(w->type) || x->type != GGML_TYPE_F32)
         return false;
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) /* sgemm counts in int */
         if (w->ne[i] < SMALLEST || w->ne[i] > INT32_MAX || x->ne[i] < SMALLEST ||
             x->ne[i] > INT32_MAX)
             return false;
-    return w->ne[2] * w->ne[3] == 1 && x->ne[2] * x->ne[3] == 1 &&
+    return w->nb[1] / sizeof(float) <= INT32_MAX && x->nb[1] / sizeof(float) <= INT32_MAX &&
+           w->ne[2] * w->ne[3] == 1 && x->ne[2] * x->ne[3] == 1 &&
            w->nb[0] == ggml_type_size(w->type) && x->nb[0] == sizeof(float) &&
            x->nb[1] % sizeof(float) == 0 && w->nb[1] >= w->nb[0] * (size_t)w->ne[0] &&
            x->nb[1] >= x->nb[0] * (size_t)x->ne[0];
@@ -257,6 +257,7 @@ static void choose_kernels(void)
         setenv("OPENBLAS_CORETYPE", "Haswell", 0);
 #endif
     setenv("OPENBLAS_NUM_THREADS", "1", 1);
+    setenv("OMP_NUM_THREADS", "1", 1); /* where it was built for OpenMP */
 }
 
 void blas_use(bool wanted)

@@ -227,6 +227,14 @@ static void add_named(struct recipe *r, const char *name, enum dtype type)
     buf_release(&b);
 }
 
+const char *recipe_lossless_type(const struct model_desc *d)
+{
+    for (size_t i = 0; i < d->n_tensors; i++)
+        if (d->tensors[i].dtype != DT_BF16 && d->tensors[i].dtype_min != DT_F32)
+            return "F32";
+    return "BF16";
+}
+
 void recipe_from_types(struct recipe *r, const struct model_desc *d, const enum dtype *types)
 {
     struct item *items = xcalloc(d->n_tensors + 1, sizeof *items);

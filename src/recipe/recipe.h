@@ -100,6 +100,9 @@ bool recipe_tensor_quantizable(const struct model_desc *d, size_t i);
 /* The documented chain for row lengths a type cannot take: e.g. Q4_K → Q5_0, IQ4_XS → IQ4_NL,
  * else F16. */
 enum dtype recipe_fallback(enum dtype type, uint64_t n_per_row);
+/* The float type whose recipe loses nothing of this model, and is smallest: "BF16" where all that
+ * may get it is BF16, else "F32". */
+const char *recipe_lossless_type(const struct model_desc *d);
 /* Recipe that makes exactly these types (of quantizable tensors; others are ignored) on this
  * model, with or without importance, in few rules. r is initialised here. */
 void recipe_from_types(struct recipe *r, const struct model_desc *d, const enum dtype *types);

@@ -48,24 +48,13 @@ struct real {
 
 /* ---- the original ---- */
 
-/* Is BF16 all that it has? */
-static bool is_bf16(const struct run *r)
-{
-    const struct model_desc *d = r->subject.desc;
-    const struct probe_groups *g = &r->subject.groups;
-    for (size_t i = 0; i < g->n; i++)
-        if (d->tensors[g->items[i].tensors[0]].dtype != DT_BF16)
-            return false;
-    return true;
-}
-
 /* The type of the copy that measuring reads. The worker computes in F32 where memory allows: probes
  * then see what a type does and nothing else. */
 static int choose_float(const struct run *r, const char **type, struct err *e)
 {
     double parameters = (double)r->subject.desc->parameters, ram = (double)r->hw.ram_usable;
     char need[NUM_TEXT_MAX], have[NUM_TEXT_MAX];
-    *type = is_bf16(r) ? "BF16" : "F32";
+    *type = recipe_lossless_type(r->subject.desc);
     if (!(ram > 0) || 4 * parameters <= float_share * ram)
         return 0;
     *type = "BF16";
@@ -465,6 +454,8 @@ static void probing_prefix(const struct run *r, const struct real *w, char prefi
     if (r->subject.scale.runs > 0)
         snprintf(methods + strlen(methods), 128 - strlen(methods), " runs %d",
                  r->subject.scale.runs);
+    if (r->subject.scale.large)
+        snprintf(methods + strlen(methods), 128 - strlen(methods), " half windows");
     snprintf(text, sizeof(text), "%s %s %s %s %s%s", r->subject.sha256, key, r->imatrix.sha256,
              methods, fs_basename(w->original), r->have_factors ? r->factors.sha256 : "");
     hash_sha256_text(text, strlen(text), prefix);

@@ -178,6 +178,7 @@ static void test_other_targets(void **state)
         {"speed", {.tps_min = 30}},
         {"first token", {.latency_ms_max = 213}},
         {"both, the first token binds", {.tps_min = 20, .latency_ms_max = 213}},
+        {"both, tokens per second bind", {.tps_min = 30, .latency_ms_max = 300}},
         {"accuracy", {.accuracy_min = 0.94}},
         {"several", {.size_max = 700000000, .accuracy_min = 0.9, .latency_ms_max = 1000}},
     };
