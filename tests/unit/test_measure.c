@@ -220,10 +220,10 @@ static void test_corpus_from_self(void **state)
 /* ---- scores
  * ------------------------------------------------------------------------------------- */
 
-static void make_reference(struct measure_reference *r, struct corpus *c)
+static void make_reference(struct measure_reference *r, struct corpus *c, enum engine_mode mode)
 {
     struct err e = {0};
-    struct engine *g = open_model(f32, ENGINE_FILE); /* in the arithmetic of what is measured */
+    struct engine *g = open_model(f32, mode);
     if (corpus_from_file(c, g, text_path, N_CTX, 8, &e))
         fail_msg("%s", e.message);
     struct engine_windows w = corpus_slice(c, 0, 8);
@@ -239,7 +239,7 @@ static void test_quality(void **state)
     struct score original, four, two, part;
     struct err e = {0};
     (void)state;
-    make_reference(&r, &c);
+    make_reference(&r, &c, ENGINE_FILE); /* in the arithmetic of what is measured */
     assert_int_equal(measure_quality(&original, f32, &r.windows, &r, &options, &e), 0);
     assert_int_equal(measure_quality(&four, q4, &r.windows, &r, &options, &e), 0);
     assert_int_equal(measure_quality(&two, q2, &r.windows, &r, &options, &e), 0);
@@ -290,7 +290,7 @@ static void test_pieces_are_the_whole(void **state)
     struct score whole, pieces;
     struct err e = {0};
     (void)state;
-    make_reference(&r, &c);
+    make_reference(&r, &c, ENGINE_FLOAT);
     assert_int_equal(measure_quality(&whole, q4, &r.windows, &r, &options, &e), 0);
     struct engine *g = open_model(f32, ENGINE_FLOAT);
     assert_int_equal(measure_quality_pieces(&pieces, q4, g, &r.windows, 8, 0, &options, &e), 0);
