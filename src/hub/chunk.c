@@ -31,7 +31,7 @@ struct piece {
     uint64_t best;      /* how far any attempt came */
     bool begun;         /* the headers of this answer were looked at */
     bool gained;        /* this attempt came further than all before it */
-    char **block;       /* bytes that have come, and are not written yet */
+    char *block;        /* bytes that have come, and are not written yet */
     size_t held;
     double written_s; /* when something was written last */
 };
@@ -144,7 +144,7 @@ static int flush(struct piece *p, struct err *e)
     p->written_s = clock_seconds();
     if (n == 0)
         return 0;
-    if (write_at(p, *p->block, n, e))
+    if (write_at(p, p->block, n, e))
         return -1;
     p->at += n;
     if (p->at > p->best) {
@@ -157,7 +157,7 @@ static int flush(struct piece *p, struct err *e)
     /* In mode WHOLE there is nothing to go on with later: the server would send all again. */
     if (p->f->mode != FETCH_WHOLE || p->f->journal.n == 1)
         fetch_chunk_count(p->f, p->chunk, p->at - p->from);
-    fetch_hand_over(p->all, p->f, p->at - n, n, p->block);
+    pthread_cond_signal(&p->all->arrived);
     pthread_mutex_unlock(&p->all->lock);
     return 0;
 }
@@ -175,7 +175,7 @@ static int on_data(void *ud, const struct net_answer *a, const void *data, size_
         return wrong_size(p, e);
     for (const char *from = data; n > 0;) {
         size_t room = FETCH_BLOCK - p->held, some = n < room ? n : room;
-        memcpy(*p->block + p->held, from, some);
+        memcpy(p->block + p->held, from, some);
         p->held += some;
         from += some;
         n -= some;
@@ -280,7 +280,7 @@ static int piece_fetch(struct piece *p, struct net *net, struct err *e)
     }
 }
 
-int fetch_chunk(struct fetch *all, struct fetch_file *f, uint32_t i, struct net *net, char **block,
+int fetch_chunk(struct fetch *all, struct fetch_file *f, uint32_t i, struct net *net, char *block,
                 struct err *e)
 {
     struct piece p = {.all = all, .f = f, .chunk = i, .block = block};

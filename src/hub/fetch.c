@@ -1,9 +1,8 @@
 /* Files of a repository into the cache: in parallel, resumable, verified.
  *
  * All wanted files are cut into chunks; workers with a connection each take chunk after chunk.
- * One more thread, the checker, feeds the hashes of the files with their bytes in order, as they
- * come: from the memory they were written from, as far as it keeps up, or read back; a file of one
- * chunk is checked by the worker that fetched it. A blob gets its name after its hash was found
+ * One more thread, the checker, reads the files back in order, as they grow, and feeds their hashes;
+ * a file of one chunk is checked by the worker that fetched it. A blob gets its name after its hash was found
  * right and its bytes are on the disk. Locks of the files are taken in the order of their names and
  * held together, so two programs cannot wait for each other. Invariant: everything in struct fetch
  * is changed under its lock, but the bytes of a chunk, which belong to the worker that took it and
@@ -32,8 +31,6 @@
 enum { CONNECTIONS_DEFAULT = 8, CONNECTIONS_MAX = 64, RESTARTS_MAX = 1, TICK_MS = 100 };
 /* Processors at work, above which a further connection only takes turns with the others. */
 static const double busy_enough = 1.0;
-/* Read and hashed at a time: stays in a processor's own cache in between. */
-enum { HASH_BYTES = 256 * 1024 };
 static const uint64_t chunk_bytes_max = 16u << 20;
 static const double speed_memory_s = 3;
 
@@ -66,47 +63,14 @@ static uint64_t unhashed(const struct fetch_file *f)
     return end - f->hashed;
 }
 
-void fetch_hand_over(struct fetch *all, const struct fetch_file *f, uint64_t at, size_t n,
-                     char **block)
-{
-    bool near =
-        f->mode == FETCH_RANGES && at >= f->hashed && at - f->hashed < FETCH_FRESH * FETCH_BLOCK;
-    for (size_t i = 0; near && i < FETCH_FRESH; i++) {
-        struct fetch_fresh *b = &all->fresh[i];
-        if (b->f && b->f->mode == FETCH_RANGES && b->at >= b->f->hashed)
-            continue; /* the checker will want it */
-        char *data = b->data ? b->data : xmalloc(FETCH_BLOCK);
-        *b = (struct fetch_fresh){.f = f, .at = at, .n = n, .data = *block};
-        *block = data;
-        break;
-    }
-    pthread_cond_signal(&all->arrived);
-}
-
-/* The block that begins where the hash is, when a worker has just handed it over: swapped with
- * *block. Its bytes, or 0. With the lock held. */
-static size_t take_fresh(struct fetch *all, const struct fetch_file *f, char **block)
-{
-    for (size_t i = 0; i < FETCH_FRESH; i++) {
-        struct fetch_fresh *b = &all->fresh[i];
-        if (b->f != f || b->at != f->hashed)
-            continue;
-        char *data = b->data;
-        b->f = NULL;
-        b->data = *block;
-        *block = data;
-        return b->n;
-    }
-    return 0;
-}
-
-/* Up to n bytes from where the hash is, out of the partial file. */
+/* Up to n bytes from where the hash is, out of the partial file: mostly out of memory, where they
+ * were just written. */
 static int read_back(const struct fetch_file *f, char *block, uint64_t n, size_t *got,
                      struct err *e)
 {
     ssize_t some;
     do {
-        some = pread(f->journal.fd, block, n < HASH_BYTES ? n : HASH_BYTES, (off_t)f->hashed);
+        some = pread(f->journal.fd, block, n < FETCH_BLOCK ? n : FETCH_BLOCK, (off_t)f->hashed);
     } while (some < 0 && errno == EINTR);
     if (some < 0)
         return err_set_errno(e, errno, NULL, "cannot read %s", f->partial);
@@ -118,18 +82,18 @@ static int read_back(const struct fetch_file *f, char *block, uint64_t n, size_t
 
 /* The next of the n bytes that are there and not in the hash. With the lock held, which is dropped
  * in between. */
-static int hash_some(struct fetch *all, struct fetch_file *f, char **block, uint64_t n,
+static int hash_some(struct fetch *all, struct fetch_file *f, char *block, uint64_t n,
                      struct err *e)
 {
-    size_t got = take_fresh(all, f, block);
+    size_t got = 0;
     pthread_mutex_unlock(&all->lock);
     int rc = stop_check(e);
-    if (rc == 0 && got == 0)
-        rc = read_back(f, *block, n, &got, e);
+    if (rc == 0)
+        rc = read_back(f, block, n, &got, e);
     if (rc == 0 && f->git)
-        hash_git_add(f->git, *block, got);
+        hash_git_add(f->git, block, got);
     else if (rc == 0)
-        hash_sha256_add(f->sha256, *block, got);
+        hash_sha256_add(f->sha256, block, got);
     pthread_mutex_lock(&all->lock);
     f->hashed += rc ? 0 : got;
     return rc;
@@ -144,9 +108,6 @@ void fetch_file_restart(struct fetch *all, struct fetch_file *f)
     xfree(f->direct);
     f->direct = NULL;
     hash_begin(f);
-    for (size_t i = 0; i < FETCH_FRESH; i++)
-        if (all->fresh[i].f == f)
-            all->fresh[i].f = NULL;
 }
 
 static int wrong_bytes(const struct fetch *all, const struct fetch_file *f, const char *found,
@@ -217,7 +178,7 @@ static struct fetch_file *take(struct fetch *all, uint32_t *chunk, bool *later)
 }
 
 /* Hashes what is there of the file, and ends it when that was all. With the lock held. */
-static int check(struct fetch *all, struct fetch_file *f, char **block, struct err *e)
+static int check(struct fetch *all, struct fetch_file *f, char *block, struct err *e)
 {
     int rc = 0;
     for (uint64_t n; rc == 0 && (n = unhashed(f)) > 0;)
@@ -231,7 +192,7 @@ static int check(struct fetch *all, struct fetch_file *f, char **block, struct e
 
 /* With the lock held, before and after. */
 static int work_on(struct fetch *all, struct fetch_file *f, uint32_t chunk, struct net *net,
-                   char **block, struct err *e)
+                   char *block, struct err *e)
 {
     pthread_mutex_unlock(&all->lock);
     int rc = fetch_chunk(all, f, chunk, net, block, e);
@@ -289,7 +250,7 @@ static void *checker(void *ud)
             break;
         if (!f)
             pthread_cond_wait(&all->arrived, &all->lock);
-        else if (check(all, f, &block, &e))
+        else if (check(all, f, block, &e))
             fail(all, &e);
     }
     leave(all);
@@ -316,7 +277,7 @@ static void *worker(void *ud)
             pthread_cond_wait(&all->changed, &all->lock);
             continue;
         }
-        if (work_on(all, f, chunk, net, &block, &e))
+        if (work_on(all, f, chunk, net, block, &e))
             fail(all, &e);
     }
     leave(all);
@@ -597,7 +558,7 @@ static int finish_complete(struct fetch *all, struct err *e)
         while (whole < f->journal.n && fetch_chunk_whole(f, whole))
             whole++;
         if (f->mode != FETCH_DONE && whole == f->journal.n)
-            rc = check(all, f, &block, e);
+            rc = check(all, f, block, e);
     }
     pthread_mutex_unlock(&all->lock);
     xfree(block);
@@ -639,8 +600,6 @@ int hub_fetch(const struct hub_fetch *o, struct hub_pulled *sum, struct err *e)
         sum->files_fetched += all.files[i].mode == FETCH_DONE && all.files[i].ours;
         file_close(&all.files[i]);
     }
-    for (size_t i = 0; i < FETCH_FRESH; i++)
-        xfree(all.fresh[i].data);
     sum->bytes_fetched += atomic_load(&all.moved);
     xfree(all.files);
     pthread_cond_destroy(&all.changed);

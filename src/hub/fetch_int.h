@@ -33,15 +33,6 @@ struct fetch_file {
     struct hash_git *git;
 };
 
-/* A block that was just written, for the checker: out of this memory rather than the file. */
-struct fetch_fresh {
-    const struct fetch_file *f; /* NULL: none */
-    uint64_t at;
-    size_t n;
-    char *data;
-};
-enum { FETCH_FRESH = 4 };
-
 struct fetch {
     struct hub *hub;
     const struct hub_ref *ref;
@@ -53,7 +44,6 @@ struct fetch {
     _Atomic uint64_t moved; /* bytes from the network */
     _Atomic uint64_t kept;  /* bytes of the files that are there */
     _Atomic bool failed;
-    struct fetch_fresh fresh[FETCH_FRESH];
     struct err why; /* the first failure */
     int running;    /* workers */
 };
@@ -65,18 +55,13 @@ uint64_t fetch_chunk_bytes(const struct fetch_file *f, uint32_t i);
 uint64_t fetch_chunk_done(const struct fetch_file *f, uint32_t i);
 bool fetch_chunk_whole(const struct fetch_file *f, uint32_t i);
 void fetch_chunk_count(struct fetch_file *f, uint32_t i, uint64_t bytes);
-/* What is written at a time; with what is received at a time (net/http.c) it still fits a
- * processor's own cache. */
-enum { FETCH_BLOCK = 512 * 1024 };
+/* What is written at a time, and what is read back and hashed at a time: with what is received at a
+ * time (net/http.c) it fits a processor's own cache. */
+enum { FETCH_BLOCK = 256 * 1024 };
 /* Fetches what is missing of chunk i, or, where the server ignores ranges, of the whole file. The
- * mode of the file is settled when it returns 0. *block has room for FETCH_BLOCK bytes and may be
- * another one afterwards. */
-int fetch_chunk(struct fetch *all, struct fetch_file *f, uint32_t i, struct net *net, char **block,
+ * mode of the file is settled when it returns 0. block has room for FETCH_BLOCK bytes. */
+int fetch_chunk(struct fetch *all, struct fetch_file *f, uint32_t i, struct net *net, char *block,
                 struct err *e);
-/* Swaps *block, which was written to f at `at`, with one that the checker has no use for, if there
- * is one, and wakes the checker. With the lock held. */
-void fetch_hand_over(struct fetch *all, const struct fetch_file *f, uint64_t at, size_t n,
-                     char **block);
 /* Begins a file again from nothing. */
 void fetch_file_restart(struct fetch *all, struct fetch_file *f);
 
