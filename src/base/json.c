@@ -56,13 +56,30 @@ static const char *number_end(const char *p, const char *end, bool *integer)
     return p;
 }
 
-/* Copies text with ".0" added to integers that int64 cannot hold. */
-static void widen_integers(struct buf *out, const char *p, size_t len)
+/* Bytes of the number that is none at p, as Python writes it; or 0. */
+static size_t not_finite(const char *p, const char *end)
+{
+    static const char *const words[] = {"NaN", "Infinity", "-Infinity"};
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        if ((size_t)(end - p) >= strlen(words[i]) && memcmp(p, words[i], strlen(words[i])) == 0)
+            return strlen(words[i]);
+    return 0;
+}
+
+/* Copies text with ".0" added to integers that int64 cannot hold, and with python null for NaN and
+ * Infinity. */
+static void rewrite_numbers(struct buf *out, const char *p, size_t len, bool python)
 {
     const char *end = p + len;
     while (p < end) {
         const char *from = p;
         bool integer = false;
+        size_t word = python ? not_finite(p, end) : 0;
+        if (word > 0) {
+            buf_adds(out, "null");
+            p += word;
+            continue;
+        }
         if (*p == '"')
             p = string_end(p, end);
         else if (*p == '-' || isdigit((unsigned char)*p))
@@ -80,17 +97,25 @@ static json_t *load(const char *text, size_t len, json_error_t *error)
     return json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, error);
 }
 
-json_t *json_parse(const char *text, size_t len, const char *name, struct err *e)
+/* Read again where jansson refuses what JSON, or with python Python, allows. */
+static bool has_other_numbers(const char *text, size_t len, bool python, json_error_t *error)
+{
+    if (json_error_code(error) == json_error_numeric_overflow)
+        return true;
+    return python && (memmem(text, len, "Infinity", 8) || memmem(text, len, "NaN", 3));
+}
+
+static json_t *parse(const char *text, size_t len, const char *name, bool python, struct err *e)
 {
     json_error_t error = {.line = 0};
     json_t *value = load(text, len, &error);
-    if (!value && json_error_code(&error) == json_error_numeric_overflow) {
-        struct buf wide;
-        buf_init(&wide, json_text_max);
-        widen_integers(&wide, text, len);
-        if (!wide.overflow)
-            value = load(buf_str(&wide), wide.len, &error);
-        buf_release(&wide);
+    if (!value && has_other_numbers(text, len, python, &error)) {
+        struct buf other;
+        buf_init(&other, json_text_max);
+        rewrite_numbers(&other, text, len, python);
+        if (!other.overflow)
+            value = load(buf_str(&other), other.len, &error);
+        buf_release(&other);
     }
     if (value)
         return value;
@@ -99,15 +124,30 @@ json_t *json_parse(const char *text, size_t len, const char *name, struct err *e
     return NULL;
 }
 
-json_t *json_read(const char *path, size_t bytes_max, struct err *e)
+json_t *json_parse(const char *text, size_t len, const char *name, struct err *e)
+{
+    return parse(text, len, name, false, e);
+}
+
+static json_t *read_file(const char *path, size_t bytes_max, bool python, struct err *e)
 {
     char *text;
     size_t n;
     if (fs_read_all(path, bytes_max, &text, &n, e))
         return NULL;
-    json_t *value = json_parse(text, n, path, e);
+    json_t *value = parse(text, n, path, python, e);
     xfree(text);
     return value;
+}
+
+json_t *json_read(const char *path, size_t bytes_max, struct err *e)
+{
+    return read_file(path, bytes_max, false, e);
+}
+
+json_t *json_read_python(const char *path, size_t bytes_max, struct err *e)
+{
+    return read_file(path, bytes_max, true, e);
 }
 
 static const char *type_name(const json_t *value)

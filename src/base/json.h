@@ -17,6 +17,8 @@
 /* `name` (a path, "line from worker", ...) appears in the error, with line and column. */
 json_t *json_parse(const char *text, size_t len, const char *name, struct err *e);
 json_t *json_read(const char *path, size_t bytes_max, struct err *e);
+/* A file that Python may have written, whose json has NaN and Infinity: null here. */
+json_t *json_read_python(const char *path, size_t bytes_max, struct err *e);
 
 /* Required fields: error names `name` and the key, expected and found type. */
 int json_need_i64(const json_t *object, const char *key, const char *name, int64_t *out,

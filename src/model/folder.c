@@ -18,7 +18,7 @@ int folder_read_json(const struct model *m, const char *file, size_t bytes_max, 
     char *path = fs_join(m->path, file);
     int failed = 0;
     if (fs_exists(path)) {
-        *doc = json_read(path, bytes_max, e);
+        *doc = json_read_python(path, bytes_max, e);
         failed = *doc ? 0 : -1;
     } else if (required) {
         failed = err_set(e, ERR_MISSING,

@@ -257,6 +257,36 @@ static void files_are_read_within_a_limit(void **state)
     assert_int_equal(fs_remove_tree(dir, &e), 0);
 }
 
+/* Python writes them, and configurations of models have them. */
+static void what_is_no_number_becomes_null(void **state)
+{
+    (void)state;
+    struct err e = {0};
+    const char text[] = "{\"limit\": [0.0, Infinity], \"low\":-Infinity, \"none\" : NaN,"
+                        "\"text\": \"NaN Infinity\", \"n\": 99999999999999999999}";
+    char dir[] = "/tmp/sintra-json-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    char *path = fs_join(dir, "config.json");
+    const char *s;
+    assert_int_equal(fs_write_all(path, text, strlen(text), &e), 0);
+    assert_null(json_read(path, 1000, &e));
+    json_t *v = json_read_python(path, 1000, &e);
+    assert_true(json_is_null(json_array_get(json_object_get(v, "limit"), 1)));
+    assert_true(json_is_null(json_object_get(v, "low")));
+    assert_true(json_is_null(json_object_get(v, "none")));
+    assert_int_equal(json_need_str(v, "text", "t", &s, &e), 0);
+    assert_string_equal(s, "NaN Infinity");
+    assert_true(json_opt_real(v, "n", 0) == 1e20);
+    json_decref(v);
+    static const char *const bad[] = {"[NaN", "[-NaN]", "[Infinit]", "{NaN:1}", "[1 NaN]"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_int_equal(fs_write_all(path, bad[i], strlen(bad[i]), &e), 0);
+        assert_null(json_read_python(path, 1000, &e));
+    }
+    xfree(path);
+    assert_int_equal(fs_remove_tree(dir, &e), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -264,6 +294,7 @@ int main(void)
         cmocka_unit_test(error_names_the_place),
         cmocka_unit_test(depth_is_bounded),
         cmocka_unit_test(huge_integers_become_reals),
+        cmocka_unit_test(what_is_no_number_becomes_null),
         cmocka_unit_test(huge_integers_do_not_hide_errors),
         cmocka_unit_test(required_fields_name_what_is_wrong),
         cmocka_unit_test(optional_fields_fall_back),
