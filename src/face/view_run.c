@@ -506,7 +506,7 @@ static void say_predictions(struct paper *p, const json_t *r)
         {NULL, NULL, VIEW_TEXT, STYLE_PLAIN},
     };
     const json_t *about = json_object_get(r, "sensitivities"),
-                 *best = json_object_get(r, "optimum");
+                 *best = json_object_get(r, "optimum"), *limits = json_object_get(r, "limits");
     char size[VIEW_TEXT_MAX], kl[VIEW_TEXT_MAX];
     if (!about)
         return;
@@ -520,6 +520,9 @@ static void say_predictions(struct paper *p, const json_t *r)
         view_line(p, "the best within the limits: %s, predicted KL %s",
                   view_format_at(best, "bytes", VIEW_SIZE, size),
                   view_format_at(best, "kld_predicted", VIEW_KL, kl));
+    else if (json_opt_i64(limits, "bytes_max", 0) >= json_opt_i64(limits, "smallest_bytes", 0) &&
+             !json_object_get(limits, "ms_per_token_max"))
+        view_line(p, "types small enough for the limits have not been measured yet: optimize does");
     else
         view_line(p, "no choice of types keeps the limits");
 }

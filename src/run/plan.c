@@ -53,8 +53,11 @@ static json_t *stock_row_new(const struct run *r, const struct search_stock *m)
     /* Mixes are rounded to the nearest: what is known of error feedback says nothing of them. */
     bool known = r->have_table && !r->table_feedback[0] && !isnan(m->kld);
     if (r->have_table)
-        json_object_set_new(o, "kld_predicted",
-                            known ? json_real_new(m->kld + search_floor(&r->table)) : json_null());
+        json_object_set_new(
+            o, "kld_predicted",
+            known ? json_real_new(m->kld +
+                                  search_floor(&r->table) * search_floor_share(&r->table, m->types))
+                  : json_null());
     json_object_set_new(o, "fits", json_boolean(fits(r, m)));
     return o;
 }

@@ -106,9 +106,11 @@ json_t *sense_choice_json_new(const struct run *r, const enum dtype *types,
     json_object_set_new(o, "bpw",
                         json_real_new((double)bytes * 8 / (double)r->subject.desc->parameters));
     json_object_set_new(o, "memory_bytes", json_integer((json_int_t)(bytes + cache->kv_bytes)));
-    json_object_set_new(o, "kld_predicted",
-                        json_real_new(allocate_kld(&r->table, types) + search_floor(&r->table) +
-                                      (isnan(cache->kld) ? 0 : cache->kld)));
+    json_object_set_new(
+        o, "kld_predicted",
+        json_real_new(allocate_kld(&r->table, types) +
+                      search_floor(&r->table) * search_floor_share(&r->table, types) +
+                      (isnan(cache->kld) ? 0 : cache->kld)));
     json_object_set_new(o, "tps_predicted", tps > 0 ? json_real_new(tps) : json_null());
     return o;
 }
@@ -163,8 +165,12 @@ int sense_optimum(const struct run *r, json_t **row, struct err *e)
     struct err inner = {0};
     struct recipe recipe;
     *row = NULL;
-    if (best_space(r, &space, e) != 0)
+    if (best_space(r, &space, &inner) != 0) {
+        if (inner.code == ERR_INFEASIBLE)
+            return 0;
+        *e = inner;
         return -1;
+    }
     enum dtype *types = xcalloc(r->subject.groups.n + 1, sizeof(*types));
     uint64_t fixed = r->subject.fixed_bytes, limit = space.bytes_limit;
     limit = limit == UINT64_MAX ? limit : limit > fixed ? limit - fixed : 0;

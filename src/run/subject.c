@@ -7,6 +7,7 @@
  */
 #include "run/run_int.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -85,9 +86,10 @@ static const struct {
     enum dtype type;
     double needed_below;
 } ladder[] = {
-    {DT_Q8_0, 99},   {DT_Q6_K, 99},    {DT_Q5_K, 99},     {DT_Q4_K, 99},     {DT_IQ4_NL, 99},
-    {DT_IQ4_XS, 99}, {DT_Q3_K, 99},    {DT_IQ3_S, 99},    {DT_IQ3_XXS, 4.3}, {DT_Q2_K, 99},
-    {DT_IQ2_S, 3.5}, {DT_IQ2_XS, 3.2}, {DT_IQ2_XXS, 3.0}, {DT_IQ1_M, 2.3},   {DT_IQ1_S, 2.0},
+    {DT_Q8_0, INFINITY},   {DT_Q6_K, INFINITY},   {DT_Q5_K, INFINITY}, {DT_Q4_K, INFINITY},
+    {DT_IQ4_NL, INFINITY}, {DT_IQ4_XS, INFINITY}, {DT_Q3_K, INFINITY}, {DT_IQ3_S, INFINITY},
+    {DT_IQ3_XXS, 4.3},     {DT_Q2_K, INFINITY},   {DT_IQ2_S, 3.5},     {DT_IQ2_XS, 3.2},
+    {DT_IQ2_XXS, 3.0},     {DT_IQ1_M, 2.3},       {DT_IQ1_S, 2.0},
 };
 enum { LADDER = sizeof(ladder) / sizeof(ladder[0]) };
 /* Below these, what is left of a group's error in eight bits is lost among that of the others. */

@@ -273,6 +273,17 @@ int allocate_frontier(const struct probe_table *t, const uint64_t *limits, size_
     return rc;
 }
 
+/* The smallest allocation of types with a known KL. */
+static uint64_t smallest_known(const struct probe_table *t)
+{
+    struct knapsack k = {0};
+    uint64_t least = 0;
+    build(&k, t, &least, NULL);
+    xfree(k.ladders);
+    xfree(k.choice);
+    return least;
+}
+
 int allocate(const struct probe_table *t, uint64_t bytes_limit, enum dtype *types, double *kld,
              uint64_t *bytes, struct err *e)
 {
@@ -280,7 +291,7 @@ int allocate(const struct probe_table *t, uint64_t bytes_limit, enum dtype *type
     if (allocate_frontier(t, &bytes_limit, 1, &a, e) != 0)
         return -1;
     if (!a.types)
-        return too_small(allocate_smallest(t), bytes_limit, e);
+        return too_small(smallest_known(t), bytes_limit, e);
     memcpy(types, a.types, t->n_groups * sizeof(*types));
     if (kld)
         *kld = a.kld;

@@ -132,6 +132,12 @@ static int optimum(struct look *l, uint64_t file_limit, double *kld, struct err 
     return 0;
 }
 
+/* What l->types have of the floor. */
+static double floor_of(const struct look *l)
+{
+    return l->floor * search_floor_share(&l->table, l->types);
+}
+
 /* The proposal of l->types. */
 static int propose(struct look *l, struct proposal *p, const char *what, struct err *e)
 {
@@ -147,8 +153,8 @@ static int propose(struct look *l, struct proposal *p, const char *what, struct 
     memcpy(p->group_types, l->types, bytes);
     p->bytes = l->fixed + allocate_bytes(&l->table, l->types);
     p->cache_kld = s->cache_kld;
-    p->predicted_kld =
-        allocate_kld(&l->table, l->types) + l->floor + s->cache_kld + (l->drop ? l->drop->kld : 0);
+    p->predicted_kld = allocate_kld(&l->table, l->types) + floor_of(l) + s->cache_kld +
+                       (l->drop ? l->drop->kld : 0);
     num_format_size(p->bytes, size);
     cache_remark(s->cache, remark);
     if (l->drop)
@@ -348,7 +354,7 @@ static int limit_for_kld(struct look *l, double kld, uint64_t low, uint64_t high
         double predicted;
         if (optimum(l, middle, &predicted, e) != 0)
             return -1;
-        if (predicted + l->floor <= kld)
+        if (predicted + floor_of(l) <= kld)
             high = middle;
         else
             low = middle;
@@ -397,11 +403,17 @@ static int next_accurate(struct look *l, struct proposal *p, struct err *e)
     uint64_t lowest = (uint64_t)((double)b.low / accuracy_step);
     limit = limit > highest ? highest : limit;
     limit = limit < lowest && lowest < highest ? lowest : limit;
-    for (int i = 0; i < HALVINGS && b.high - limit > b.high / 512; i++) {
+    for (int i = 0; i < HALVINGS; i++) {
+        bool last = b.high - limit <= b.high / 512;
+        if (last && b.met)
+            return 1;
+        limit = last ? b.high : limit;
         if (optimum(l, limit, NULL, e) != 0)
             return -1;
         if (!history_has_types(l->space, l->history, l->types))
             return propose(l, p, "smallest that should agree often enough", e);
+        if (last)
+            return 1;
         limit += (b.high - limit) / 2;
     }
     return 1;
@@ -434,21 +446,27 @@ struct search_space search_with_cache(const struct search_space *s, int k)
 int search_best_cache(const struct search_space *s, const struct trials *history,
                       double kld[static SEARCH_CACHES_MAX], struct err *e)
 {
-    int best = 0;
+    int best = 0, solved = 0;
+    struct err why = {0};
     for (int k = 0; k < s->n_caches; k++) {
         struct search_space one = search_with_cache(s, k);
         struct look l;
         look_init(&l, &one, history, NULL);
         kld[k] = NAN;
-        int rc = l.limit > one.bytes_limit ? 0 : optimum(&l, l.limit, &kld[k], e);
-        kld[k] += l.floor + one.cache_kld;
+        int rc = l.limit > one.bytes_limit ? 0 : optimum(&l, l.limit, &kld[k], &why);
+        kld[k] += floor_of(&l) + one.cache_kld;
         look_release(&l);
-        if (rc != 0)
-            return -1;
+        if (rc != 0 && why.code != ERR_INFEASIBLE)
+            break;
+        solved += rc == 0;
         if (kld[k] < kld[best] || (isnan(kld[best]) && !isnan(kld[k])))
             best = k;
+        if (k + 1 == s->n_caches && solved > 0)
+            return best;
     }
-    return best;
+    if (e)
+        *e = why;
+    return -1;
 }
 
 static int next_of_search(const struct search_space *space, const struct trials *history,

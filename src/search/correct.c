@@ -32,7 +32,7 @@ enum { ROLES = ROLE_ROPE + 1, OBSERVED_MAX = 64 };
 
 /* What one measured trial says. */
 struct seen {
-    double residual, inverse; /* y/p − 1; 1/p */
+    double residual, inverse; /* y/p − 1; the share of the floor / p */
     double role[ROLES], type[PROBE_TYPES_MAX];
     double *group; /* (n_groups) */
     double alpha;
@@ -82,7 +82,8 @@ static bool observe(struct seen *s, const struct search_space *space,
     double y = trial->score.kld_mean - trial->cache_kld; /* of the weights */
     if (!(p > 0) || !(y > 0))
         return false;
-    *s = (struct seen){.residual = y / p - 1, .inverse = 1 / p};
+    *s = (struct seen){.residual = y / p - 1,
+                       .inverse = search_floor_share(t, trial->group_types) / p};
     s->group = xcalloc(t->n_groups + 1, sizeof(*s->group));
     for (size_t g = 0; g < t->n_groups; g++) {
         int k = type_index(t, trial->group_types[g]);
@@ -159,6 +160,20 @@ double search_floor(const struct probe_table *t)
     for (size_t g = 0; k >= 0 && g < t->n_groups; g++)
         sum += isfinite(t->groups[g].kld[k]) ? t->groups[g].kld[k] : 0;
     return floor_ratio * sum;
+}
+
+double search_floor_share(const struct probe_table *t, const enum dtype *types)
+{
+    int k = type_index(t, DT_Q8_0);
+    double all = 0, quantized = 0;
+    for (size_t g = 0; k >= 0 && g < t->n_groups; g++) {
+        double kld = t->groups[g].kld[k];
+        if (!isfinite(kld) || types[g] == DT_NONE)
+            continue;
+        all += kld;
+        quantized += dtype_info(types[g])->block > 1 ? kld : 0;
+    }
+    return all > 0 ? quantized / all : 1;
 }
 
 static double learned_floor(const struct fit *f)

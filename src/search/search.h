@@ -214,6 +214,9 @@ int search_best_cache(const struct search_space *s, const struct trials *history
 /* What a file's KL is expected to have beside the sum over its groups, before any was measured: its
  * activations are quantized too. */
 double search_floor(const struct probe_table *t);
+/* The part of that which a choice of types (n_groups) has: beside weights in floats activations
+ * stay floats. 0 to 1. */
+double search_floor_share(const struct probe_table *t, const enum dtype *types);
 /* A recipe that gives each group its type; everything else as the recipe's base has it. */
 int search_recipe(struct recipe *r, const struct model_desc *d, const struct probe_groups *groups,
                   const enum dtype *types, struct err *e);

@@ -744,6 +744,24 @@ static void test_proposer_for_accuracy(void **state)
     }
 }
 
+/* What no prediction promises is tried with the most precise types all the same. */
+static void test_proposer_for_more_accuracy_than_there_is(void **state)
+{
+    struct world w;
+    (void)state;
+    static const char *const few[] = {"Q4_K_M", NULL};
+    world_init(&w, 57);
+    w.space.stock_names = few;
+    w.space.targets.accuracy_min = 1;
+    world_run(&w);
+    uint64_t most = 0, largest = w.space.fixed_bytes + allocate_largest(&w.table);
+    for (size_t i = 0; i < w.history.n; i++)
+        if (w.history.items[i].group_types && w.history.items[i].bytes > most)
+            most = w.history.items[i].bytes;
+    assert_true(most <= largest && (double)most > 0.97 * (double)largest);
+    world_release(&w);
+}
+
 static void test_proposer_without_targets(void **state)
 {
     struct world w;
@@ -861,6 +879,7 @@ int main(void)
         cmocka_unit_test(test_dear_blocks_stay),
         cmocka_unit_test(test_corrections_help),
         cmocka_unit_test(test_proposer_for_accuracy),
+        cmocka_unit_test(test_proposer_for_more_accuracy_than_there_is),
         cmocka_unit_test(test_proposer_without_targets),
         cmocka_unit_test(test_rivals_of_the_front),
         cmocka_unit_test(test_stock_only_and_failures),

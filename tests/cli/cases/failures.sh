@@ -15,6 +15,8 @@ sintra plan --model odd --target-bpw 4.5 | sed -n '/rows of/,/^$/p'
 optimize --model odd --target-bpw 5.5 --out out-odd
 echo "exit=$?"
 grep -c '"part": "ffn_down"' out-odd/report.json
+optimize --model odd --target-size 1TiB --out out-big
+echo "exit=$?"
 
 "$TOOLS/make_synthetic" moe --shape moe >/dev/null
 optimize --model moe --target-bpw 5.5 --out out-moe
