@@ -242,9 +242,11 @@ static int place_candidate(struct run *r, struct outcome *o, int i, const char *
         return 0;
     char *from = trial_file(r, trial, &inner), *to = fs_join(folder, o->file_name);
     int rc = from ? place_file(from, to, &inner) : -1;
-    if (rc == 0)
+    bool placed = rc == 0;
+    if (placed)
         rc = check_file(r, t, to, o->sha256, &o->text, &inner);
-    if (rc != 0 && (error_is_of_trial(&inner) || inner.code == ERR_IO)) {
+    /* A file that is not there speaks of the disk, not of the candidate. */
+    if (rc != 0 && (error_is_of_trial(&inner) || (placed && inner.code == ERR_IO))) {
         fs_remove(to, NULL);
         run_note(r, "the file of %s failed its last check: %s",
                  t->stock_name ? t->stock_name : "the best candidate", inner.message);
