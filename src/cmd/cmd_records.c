@@ -166,7 +166,7 @@ struct totals {
     double run_seconds, trial_seconds;
     json_int_t known, of_siblings; /* sensitivities that runs had from history */
     double saved_seconds;
-    json_t *models;  /* names as keys */
+    json_t *models;  /* hashes as keys */
     json_t *run_ids; /* of real runs */
 };
 
@@ -196,11 +196,8 @@ static int count_run(void *ud, const struct store_run *r)
     for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
         if (strcmp(r->state, states[i]) == 0)
             ++*counts[i];
-    if (r->ended_ms > r->started_ms)
-        t->run_seconds += (double)(r->ended_ms - r->started_ms) / 1000;
     count_history(t, r->report);
-    if (r->model_name)
-        json_object_set_new(t->models, r->model_name, json_true());
+    json_object_set_new(t->models, r->model_sha256, json_true());
     json_array_append_new(t->run_ids, json_string(r->id));
     return 0;
 }
@@ -265,8 +262,11 @@ static int stats_collect(struct store *s, struct totals *t, struct err *e)
         return -1;
     json_array_foreach(t->run_ids, i, id)
     {
-        if (store_trials(s, json_string_value(id), count_trial, t, e))
+        double seconds;
+        if (store_trials(s, json_string_value(id), count_trial, t, e) ||
+            store_run_seconds(s, json_string_value(id), &seconds, e))
             return -1;
+        t->run_seconds += seconds;
     }
     return 0;
 }

@@ -270,7 +270,6 @@ struct stored {
     char *config;
     int64_t started_ms;
     char model_sha256[65];
-    double seconds; /* from the first start to the last sign of life is not known; trials are */
 };
 
 static int take_run(void *ud, const struct store_run *row)
@@ -280,13 +279,6 @@ static int take_run(void *ud, const struct store_run *row)
     k->started_ms = row->started_ms;
     snprintf(k->model_sha256, sizeof(k->model_sha256), "%s", row->model_sha256);
     return 1;
-}
-
-static int add_seconds(void *ud, const struct store_trial *row)
-{
-    struct stored *k = ud;
-    k->seconds += row->seconds;
-    return 0;
 }
 
 static int same_model(const struct run *r, const struct stored *k, struct err *e)
@@ -335,9 +327,8 @@ int run_resume(const char *run_id, const char *home, struct store *s, const stru
     r.started_ms = k.started_ms;
     int rc = store_run_claim(s, run_id, e);
     if (rc == 0)
-        rc = store_trials(s, run_id, add_seconds, &k, e);
+        rc = store_run_seconds(s, run_id, &r.before, e);
     if (rc == 0) {
-        r.before = k.seconds;
         char *place = xstrdup(home);
         r.set.home = place;
         rc = resume_claimed(&r, &k, report, e);

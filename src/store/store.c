@@ -357,6 +357,29 @@ int store_event(struct store *s, const char *run_id, const char *kind, const cha
     return rc < 0 ? -1 : store_touch(s, run_id, e);
 }
 
+int store_run_seconds(struct store *s, const char *run_id, double *seconds, struct err *e)
+{
+    static const char doing[] = "read the events of a run";
+    int64_t begin = 0, last = 0, sum = 0;
+    int rc;
+    sqlite3_stmt *st = store_prepare(
+        s, doing, e, "SELECT kind = 'claim', time_ms FROM event WHERE run_id = ? ORDER BY id", "t",
+        run_id);
+    if (!st)
+        return -1;
+    while ((rc = store_step(s, doing, st, e)) > 0) {
+        int64_t time = sqlite3_column_int64(st, 1);
+        if (last == 0 || sqlite3_column_int(st, 0)) {
+            sum += last - begin;
+            begin = time;
+        }
+        last = time;
+    }
+    sqlite3_finalize(st);
+    *seconds = (double)(sum + last - begin) / 1000;
+    return rc;
+}
+
 int store_fact_put(struct store *s, const char *kind, const char *key, const json_t *value,
                    struct err *e)
 {

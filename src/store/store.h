@@ -86,8 +86,12 @@ int store_trial_find(struct store *s, const char *run_id, const char *key, bool 
 int store_history(struct store *s, const char *model_sha256_or_null, int limit, store_trial_fn *fn,
                   void *ud, struct err *e);
 
+/* The store itself adds "claim" where a run is taken over and "end" where it ends. */
 int store_event(struct store *s, const char *run_id, const char *kind, const char *json,
                 struct err *e);
+/* How long a run was worked on so far: each part, between claims, from its first event to its last.
+ */
+int store_run_seconds(struct store *s, const char *run_id, double *seconds, struct err *e);
 
 /* Small key → JSON facts that outlive runs (sensitivities, bandwidth): kind + key. NULL deletes. */
 int store_fact_put(struct store *s, const char *kind, const char *key, const json_t *value,

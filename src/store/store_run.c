@@ -104,6 +104,8 @@ int store_run_end(struct store *s, const char *id, const char *state, const char
         state, report, now, now, id);
     if (rc == 0)
         return no_such_run(id, e);
+    if (rc > 0)
+        store_event(s, id, "end", NULL, NULL);
     return rc < 0 ? -1 : 0;
 }
 
@@ -159,7 +161,7 @@ int store_run_claim(struct store *s, const char *id, struct err *e)
                                  "WHERE run_id = ? AND state = 'running'",
                                  "t", id) < 0)
         rc = -1;
-    if (rc) {
+    if (rc || store_event(s, id, "claim", NULL, e)) {
         store_rollback(s);
         return -1;
     }

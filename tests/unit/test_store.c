@@ -459,6 +459,27 @@ static void raw_sql(const char *sql)
     sqlite3_close(db);
 }
 
+/* Not while it lay interrupted. */
+static void a_run_lasts_while_it_is_worked_on(void **state)
+{
+    (void)state;
+    struct store *s = open_file();
+    double seconds = -1;
+    begin_run(s, "lasting", "m", false);
+    OK(store_run_seconds(s, "lasting", &seconds, why));
+    assert_true(seconds == 0);
+    OK(store_event(s, "lasting", "phase", NULL, why));
+    OK(store_event(s, "lasting", "phase", NULL, why));
+    OK(store_run_end(s, "lasting", "interrupted", NULL, why));
+    OK(store_run_claim(s, "lasting", why));
+    OK(store_event(s, "lasting", "phase", NULL, why));
+    raw_sql("UPDATE event SET time_ms = 1000 * n * n FROM (SELECT id AS at, row_number() OVER "
+            "(ORDER BY id) AS n FROM event WHERE run_id = 'lasting') WHERE id = at");
+    OK(store_run_seconds(s, "lasting", &seconds, why));
+    assert_true(seconds == (9 - 1) + (25 - 16));
+    store_close(s);
+}
+
 /* Owners that cannot be asked: a reused pid, a rebooted host, another host that is silent or not.
  */
 static void owners_elsewhere(void **state)
@@ -643,6 +664,7 @@ int main(void)
         cmocka_unit_test(a_kill_loses_the_trial_in_flight_only),
         cmocka_unit_test(a_living_owner_keeps_its_run),
         cmocka_unit_test(one_claim_wins),
+        cmocka_unit_test(a_run_lasts_while_it_is_worked_on),
         cmocka_unit_test(owners_elsewhere),
         cmocka_unit_test(two_writers_take_turns),
         cmocka_unit_test(a_newer_schema_is_refused),
