@@ -296,6 +296,31 @@ static json_t *result_new(const struct work *w, const struct cmd_args *a, uint64
     return o;
 }
 
+/* The path without links and detours, as far as it is there. xfree. */
+static char *place_of(const char *path)
+{
+    char *whole = realpath(path, NULL);
+    if (whole)
+        return whole;
+    const char *name = fs_basename(path);
+    char *folder = name == path ? xstrdup(".") : xstrndup(path, (size_t)(name - path));
+    char *real = realpath(folder, NULL);
+    whole = fs_join(real ? real : folder, name);
+    xfree(real);
+    xfree(folder);
+    return whole;
+}
+
+/* Would writing b write over a? Neither need be there. */
+static bool same_place(const char *a, const char *b)
+{
+    char *place_a = place_of(a), *place_b = place_of(b);
+    bool same = strcmp(place_a, place_b) == 0;
+    xfree(place_a);
+    xfree(place_b);
+    return same;
+}
+
 /* Where the card will go, before anything that takes time. */
 static int check_card(const struct cmd_args *a, struct err *e)
 {
@@ -304,11 +329,18 @@ static int check_card(const struct cmd_args *a, struct err *e)
         return 0;
     const char *name = fs_basename(path);
     char *folder = name == path ? xstrdup(".") : xstrndup(path, (size_t)(name - path));
+    char *original = fs_join(cmd_text(a, "MODEL"), "README.md");
     int rc = 0;
     if (fs_is_dir(path) || !*name)
         rc = err_set(e, ERR_USAGE, "for example --card README.md", "--card: %s is a folder", path);
     else if (!fs_is_dir(folder))
         rc = err_set(e, ERR_MISSING, NULL, "--card: there is no folder %s", folder);
+    else if (same_place(path, cmd_text(a, "output")) || same_place(path, cmd_text(a, "MODEL")) ||
+             same_place(path, original))
+        rc = err_set(e, ERR_USAGE, "for example --card README.md beside the new file",
+                     "--card: %s is %s", path,
+                     same_place(path, original) ? "the original's own card" : "the model itself");
+    xfree(original);
     xfree(folder);
     return rc;
 }

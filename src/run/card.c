@@ -147,9 +147,35 @@ static void add_types(struct buf *b, const json_t *types)
     }
 }
 
-static void add_file_use(struct buf *b, const char *file, const json_t *recipe, bool encoder)
+/* As a shell reads it. xfree. */
+static char *shell_word(const char *name)
 {
-    char options[CACHE_LABEL_MAX], ollama[CACHE_SENTENCE_MAX];
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-+=@,";
+    struct buf b;
+    buf_init(&b, 8 * strlen(name) + 8);
+    bool quote = name[strspn(name, plain)] != 0 || name[0] == '-';
+    if (!quote)
+        buf_adds(&b, name);
+    else if (name[0] == '-')
+        buf_adds(&b, "'./");
+    else
+        buf_addc(&b, '\'');
+    for (; quote && *name; name++)
+        if (*name == '\'')
+            buf_adds(&b, "'\\''");
+        else
+            buf_addc(&b, *name);
+    if (quote)
+        buf_addc(&b, '\'');
+    char *word = xstrdup(buf_str(&b));
+    buf_release(&b);
+    return word;
+}
+
+static void add_file_use(struct buf *b, const char *name, const json_t *recipe, bool encoder)
+{
+    char options[CACHE_LABEL_MAX], ollama[CACHE_SENTENCE_MAX], *file = shell_word(name);
     cache_options(recipe, options);
     cache_ollama_text(recipe, ollama);
     if (encoder)
@@ -162,9 +188,10 @@ static void add_file_use(struct buf *b, const char *file, const json_t *recipe, 
                  "\n## Run it\n\nllama.cpp:\n\n    llama-cli -m %s%s\n    llama-server -m %s%s\n",
                  file, options, file, options);
     buf_addf(b,
-             "\nOllama:\n\n    printf 'FROM ./%s\\n' > Modelfile && ollama create my-model -f "
+             "\nOllama:\n\n    echo FROM ./%s > Modelfile && ollama create my-model -f "
              "Modelfile\n%s%s%s",
              file, ollama[0] ? "\n" : "", ollama, ollama[0] ? "\n" : "");
+    xfree(file);
 }
 
 char *run_card_of_file(const json_t *file)

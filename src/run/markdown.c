@@ -120,6 +120,11 @@ static void add_table(struct buf *b, const json_t *report)
         buf_addf(b, "\nPerplexity of the original on the same text: %.3f.\n", base);
 }
 
+bool report_has_targets(const json_t *report)
+{
+    return json_object_size(json_object_get(report, "targets")) > 1; /* beside context */
+}
+
 static void add_comparison(struct buf *b, const json_t *report)
 {
     const json_t *p = json_object_get(report, "paired");
@@ -128,7 +133,8 @@ static void add_comparison(struct buf *b, const json_t *report)
         return;
     double low = json_number_value(json_array_get(ci, 0)),
            high = json_number_value(json_array_get(ci, 1));
-    buf_adds(b, "\nAgainst the best stock mix that meets the same targets, ");
+    buf_addf(b, "\nAgainst the best stock mix that %s, ",
+             report_has_targets(report) ? "meets the same targets" : "is no larger");
     markdown_text(b, json_opt_str(p, "against", "?"));
     if (json_opt_str(p, "against_kv", NULL))
         buf_addf(b, " with a KV cache of %s", json_opt_str(p, "against_kv", ""));
@@ -163,7 +169,7 @@ static void add_run_it(struct buf *b, const json_t *report)
         b,
         "\n## Run it\n\n"
         "llama.cpp:\n\n    llama-cli -m %s%s\n    llama-server -m %s%s\n\n"
-        "Ollama:\n\n    printf 'FROM ./%s\\n' > Modelfile && ollama create my-model -f Modelfile "
+        "Ollama:\n\n    echo FROM ./%s > Modelfile && ollama create my-model -f Modelfile "
         "&& ollama run my-model\n\n"
         "%s%s"
         "Make it again, byte for byte:\n\n"

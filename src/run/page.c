@@ -172,11 +172,10 @@ static void add_comparison(struct buf *b, const json_t *report)
         return;
     double theirs = ours / ratio, longest = fmax(ours, theirs);
     num_format_size((uint64_t)json_opt_i64(p, "against_bytes", 0), size);
-    bool limited = json_object_size(json_object_get(report, "targets")) > 1; /* beside context */
     buf_addf(b, "<section><p class=\"ratio\"><b>%.2f×</b> the KL divergence of ", ratio);
     page_text(b, against);
     buf_addf(b, ", the best stock mix %s (%s)</p>\n<div class=\"bars\">\n",
-             limited ? "within the same limits" : "that is no larger", size);
+             report_has_targets(report) ? "within the same limits" : "that is no larger", size);
     bar(b, against, theirs, longest, "stock");
     bar(b, "this file", ours, longest, "best");
     buf_addf(b,
@@ -303,9 +302,9 @@ static void add_run_it(struct buf *b, const json_t *report)
     page_text(b, file);
     buf_addf(b, "%s\nllama-server -m ", options);
     page_text(b, file);
-    buf_addf(b, "%s</pre><p>Ollama:</p><pre>printf 'FROM ./", options);
+    buf_addf(b, "%s</pre><p>Ollama:</p><pre>echo FROM ./", options);
     page_text(b, file);
-    buf_adds(b, "\\n' &gt; Modelfile\nollama create my-model -f Modelfile\nollama run my-model"
+    buf_adds(b, " &gt; Modelfile\nollama create my-model -f Modelfile\nollama run my-model"
                 "</pre>");
     if (ollama[0])
         buf_addf(b, "<p>%s</p>", ollama);

@@ -44,6 +44,9 @@ void cache_sentence(const json_t *report, char text[static CACHE_SENTENCE_MAX]);
 void markdown_cache(struct buf *b, const json_t *report);
 void page_cache(struct buf *b, const json_t *report);
 
+/* Was anything asked for? Without targets the front is the result. */
+bool report_has_targets(const json_t *report);
+
 /* Text inside a Markdown table or line. */
 void markdown_text(struct buf *b, const char *s);
 

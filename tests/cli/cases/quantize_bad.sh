@@ -32,5 +32,9 @@ try quantize q.gguf -o x.gguf --type Q3_K_M
 mkdir folder
 try quantize sample -o x.gguf --type Q4_K_M --card folder
 try quantize sample -o x.gguf --type Q4_K_M --card nowhere/README.md
+try quantize sample -o x.gguf --type Q4_K_M --card folder/../x.gguf
+cp -r "$SINTRA_ROOT/models/sample" own
+try quantize own -o x.gguf --type Q4_K_M --card own/README.md
+rm -r own
 try quantize sample -o folder --type Q4_K_M
 ls
