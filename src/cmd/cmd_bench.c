@@ -6,9 +6,9 @@
  */
 #include <string.h>
 
-#include "base/fs.h"
 #include "base/proc.h"
 #include "cmd/cmd_int.h"
+#include "format/gguf.h"
 
 #include "base/banned.h"
 
@@ -92,7 +92,7 @@ static json_t *bench_json_new(const char *path, const struct engine_info *info,
     uint64_t bytes = 0;
     json_t *o = json_object();
     json_object_set_new(o, "file", json_string(path));
-    if (fs_size(path, &bytes, NULL) == 0)
+    if (gguf_bytes(path, &bytes, NULL) == 0)
         json_object_set_new(o, "bytes", cmd_bytes_json_new(bytes));
     json_object_set_new(o, "description", json_string(info->description));
     json_object_set_new(o, "threads", json_integer(s->threads));

@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/fs.h"
 #include "cmd/source_int.h"
+#include "format/gguf.h"
 
 #include "base/banned.h"
 
@@ -116,7 +116,7 @@ static json_t *eval_json_new(const struct evaluation *v, const struct cmd_args *
     uint64_t bytes = 0;
     json_t *o = json_object();
     json_object_set_new(o, "file", json_string(cmd_text(a, "FILE")));
-    if (fs_size(cmd_text(a, "FILE"), &bytes, NULL) == 0)
+    if (gguf_bytes(cmd_text(a, "FILE"), &bytes, NULL) == 0)
         json_object_set_new(o, "bytes", cmd_bytes_json_new(bytes));
     json_object_set_new(o, "reference", reference ? json_string(reference) : json_null());
     json_object_set_new(o, "reference_bytes", cmd_bytes_json_new(v->original.bytes));

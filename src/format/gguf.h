@@ -122,6 +122,8 @@ enum gguf_check {
     GGUF_CHECK_MODEL = 2      /* and 10, 11: what a language model needs; not for imatrix files */
 };
 int gguf_open(struct gguf *g, const char *path, enum gguf_check check, struct err *e);
+/* Size of the file, of all parts together where the name is that of a part of a split. */
+int gguf_bytes(const char *path, uint64_t *bytes, struct err *e);
 const struct gguf_tensor *gguf_find(const struct gguf *g, const char *name);
 const uint8_t *gguf_tensor_data(const struct gguf *g, const struct gguf_tensor *t);
 void gguf_close(struct gguf *g);

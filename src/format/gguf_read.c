@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/fs.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "format/text_int.h"
@@ -490,14 +491,19 @@ static int check_first_split(const char *path, const struct split_keys *s, struc
     return 0;
 }
 
+/* Of part no, counted from 0. xfree. */
+static char *split_path(const char *path, const struct split_name *name, unsigned no)
+{
+    return xasprintf("%.*s-%05u-of-%05u.gguf", (int)name->prefix_len, path, no + 1, name->count);
+}
+
 static int read_sibling(struct gguf *g, const char *path, const struct split_name *name,
                         unsigned no, const struct split_keys *first, struct err *e)
 {
     struct gguf_kvs kvs = {0};
     struct split_keys s;
     int rc = -1;
-    char *sibling =
-        xasprintf("%.*s-%05u-of-%05u.gguf", (int)name->prefix_len, path, no + 1, name->count);
+    char *sibling = split_path(path, name, no);
     if (fs_map_open(&g->maps[no], sibling, e)) {
         err_context(e, "%s: file %u of %u is needed", path, no + 1, name->count);
         goto out;
@@ -518,6 +524,25 @@ out:
     gguf_kvs_release(&kvs);
     xfree(sibling);
     return rc;
+}
+
+int gguf_bytes(const char *path, uint64_t *bytes, struct err *e)
+{
+    struct split_name name;
+    *bytes = 0;
+    if (!parse_split_name(path, &name) || name.count > GGUF_SPLITS_MAX)
+        return fs_size(path, bytes, e);
+    for (unsigned no = 0; no < name.count; no++) {
+        uint64_t part = 0;
+        char *sibling = split_path(path, &name, no);
+        int rc = fs_size(sibling, &part, e);
+        xfree(sibling);
+        if (rc)
+            return -1;
+        if (!num_add_u64(*bytes, part, bytes))
+            return err_set(e, ERR_INPUT, hint_damaged, "%s: sizes overflow", path);
+    }
+    return 0;
 }
 
 static int read_splits(struct gguf *g, const char *path, struct err *e)

@@ -106,6 +106,12 @@ static int no_weights(const struct model *m, char **names, size_t n, struct err 
 static int open_listed(struct model *m, char **names, size_t n, struct err *e)
 {
     size_t found = 0;
+    /* What lies beside it is the same in another type (model.fp16.safetensors), or other parts. */
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(names[i], "model.safetensors") == 0) {
+            m->shards = xcalloc(1, sizeof *m->shards);
+            return open_shard(m, names[i], e);
+        }
     for (size_t i = 0; i < n; i++)
         found += is_weight_file(names[i]);
     if (found == 0)

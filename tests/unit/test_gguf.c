@@ -816,6 +816,12 @@ static void splits(void **state)
     assert_int_equal(gguf_tensor_data(&g, gguf_find(&g, "a"))[0], 1);
     assert_int_equal(gguf_tensor_data(&g, gguf_find(&g, "b"))[0], 2);
     gguf_close(&g);
+    char second[160];
+    uint64_t all, one, two;
+    snprintf(second, sizeof second, "%s/m-00002-of-00002.gguf", dir);
+    assert_int_equal(fs_size(first, &one, &e) | fs_size(second, &two, &e), 0);
+    assert_int_equal(gguf_bytes(first, &all, &e), 0);
+    assert_int_equal(all, one + two);
     split_refused("m-00002-of-00002.gguf", "this is file 2 of 2");
     split_file(2, 2, 1, 2, 2, "a");
     split_refused("m-00001-of-00002.gguf", "tensor \"a\" appears twice");
