@@ -611,7 +611,7 @@ const struct cmd cmd_probe = {
         "memory of a float model, and measures the KL divergence to the original; the encoder's "
         "errors then predict every type. No file is made. What is measured is kept: an interrupted "
         "call goes on where it was, 'sintra plan' predicts from it, and 'sintra optimize' with the "
-        "same --corpus and --seed starts from it.",
+        "same --corpus and --seed, at normal effort, starts from it.",
     .example = "sintra probe sample\n"
                "sintra probe ./TinyLlama-1.1B --corpus notes.txt --json",
     .args = probe_args,

@@ -104,8 +104,13 @@ size_t utf8_invalid_at(const char *text, size_t n)
 static int check_text(const char *path, const char *text, size_t n, struct err *e)
 {
     size_t bad = utf8_invalid_at(text, n);
+    const char *nul = memchr(text, 0, n);
     if (n == 0)
         return err_set(e, ERR_INPUT, "give a file with text in it", "the corpus %s is empty", path);
+    if (nul)
+        return err_set(e, ERR_INPUT, "choose a text file",
+                       "the corpus %s is not text: there is a zero byte at offset %zu", path,
+                       (size_t)(nul - text));
     if (bad == n)
         return 0;
     return err_set(e, ERR_INPUT, "convert it (iconv -t UTF-8), or choose a text file",

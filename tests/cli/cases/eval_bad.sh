@@ -14,6 +14,8 @@ try eval q8.gguf --reference sample --corpus nowhere.txt
 try eval q8.gguf --reference sample --corpus empty.txt
 printf 'caf\351\n' >latin1.txt
 try eval q8.gguf --reference sample --corpus latin1.txt
+printf 'a\0b\n' >zero.txt
+try eval q8.gguf --reference sample --corpus zero.txt
 head -c 100000 q8.gguf >cut.gguf
 try eval cut.gguf --reference sample
 try eval q8.gguf --context 8
