@@ -97,10 +97,18 @@ static bool is_pooling(const struct hub_file *f)
     return slash && ends(f->path, "_Pooling/config.json") && !strchr(slash + 1, '/');
 }
 
+/* Named templates that chat_template.jinja has beside it. */
+static bool is_extra_template(const struct hub_file *f)
+{
+    static const char folder[] = "additional_chat_templates/";
+    enum { N = sizeof(folder) - 1 };
+    return strncmp(f->path, folder, N) == 0 && ends(f->path, ".jinja") && !strchr(f->path + N, '/');
+}
+
 static void want_small(struct hub_repo *r)
 {
     for (size_t i = 0; i < r->n; i++)
-        r->files[i].wanted |= is_pooling(&r->files[i]);
+        r->files[i].wanted |= is_pooling(&r->files[i]) || is_extra_template(&r->files[i]);
     for (const char *const *name = small_names; *name; name++) {
         struct hub_file *f = hub_repo_find(r, *name);
         if (f)
@@ -150,7 +158,7 @@ static bool could_be_meant(const struct hub_file *f, const char *pick)
 static bool picked(const char *path, const char *pick)
 {
     size_t n = strlen(pick);
-    if (!pick[0] || strcasecmp(path, pick) == 0)
+    if (!pick[0])
         return true;
     for (const char *p = path; (p = strcasestr(p, pick)) != NULL; p++) {
         bool before = p == path || strchr("-._/", p[-1]), after = strchr("-._/", p[n]) != NULL;
@@ -158,6 +166,18 @@ static bool picked(const char *path, const char *pick)
             return true;
     }
     return false;
+}
+
+/* How well the picked text names the file: 4, its path; 3, its path in another case; 2, its name in
+ * whatever folder; 1, a word of it; 0, not at all. A whole name is no word of another's. */
+static int match(const char *path, const char *pick)
+{
+    const char *slash = strrchr(path, '/');
+    if (strcmp(path, pick) == 0)
+        return 4;
+    if (strcasecmp(path, pick) == 0)
+        return 3;
+    return slash && strcasecmp(slash + 1, pick) == 0 ? 2 : picked(path, pick);
 }
 
 static int several(const struct hub_ref *ref, const struct hub_repo *r, struct err *e)
@@ -205,15 +225,14 @@ static int choose_gguf(const struct hub_ref *ref, struct hub_repo *r, const char
                        struct err *e)
 {
     const struct hub_file *one = NULL;
+    int best = 0, n = 0;
     for (size_t i = 0; i < r->n; i++) {
-        const char *path = r->files[i].path;
-        if (!could_be_meant(&r->files[i], ref->pick) || !picked(path, ref->pick))
-            continue;
-        if (one)
-            return several(ref, r, e);
-        one = &r->files[i];
+        int how = could_be_meant(&r->files[i], ref->pick) ? match(r->files[i].path, ref->pick) : 0;
+        n = how > best ? 1 : n + (how == best && how > 0);
+        one = how > best ? &r->files[i] : one;
+        best = how > best ? how : best;
     }
-    if (!one)
+    if (!one || n > 1)
         return several(ref, r, e);
     size_t stem = split_stem(one->path);
     unsigned parts = 0;
