@@ -58,6 +58,7 @@ int hub_head(struct hub *h, struct net *net, const struct hub_ref *ref, const ch
 int hub_choose(const struct hub_ref *ref, struct hub_repo *r, const char **gguf, struct err *e);
 int hub_choose_shards(const struct hub_ref *ref, struct hub_repo *r, const json_t *index,
                       struct err *e);
+bool hub_has_tokenizer(const struct hub_repo *r);
 /* Optional files that programs look for; ended by NULL. */
 extern const char *const hub_optional_names[];
 extern const char hub_index_name[];
