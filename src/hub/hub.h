@@ -40,6 +40,8 @@ int hub_ref_parse(struct hub_ref *ref, const char *text, struct err *e);
 /* Where the hub and its cache are, and the token, as the environment says. */
 struct hub;
 int hub_open(struct hub **h, struct err *e);
+/* As hub_open, but a token that cannot be used is none, so that it can be replaced or removed. */
+int hub_open_any_token(struct hub **h, struct err *e);
 void hub_close(struct hub *h);
 const char *hub_endpoint(const struct hub *h);
 const char *hub_cache_dir(const struct hub *h);

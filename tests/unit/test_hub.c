@@ -6,8 +6,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/hash.h"
 #include "base/mem.h"
@@ -129,6 +131,16 @@ static void the_environment_is_read_as_by_huggingface_hub(void **state)
     assert_null(hub_token_source(h));
     assert_false(hub_offline(h));
     hub_close(h);
+    unsetenv("HOME");
+    const struct passwd *user = getpwuid(getuid());
+    if (user && hub_open(&h, NULL) == 0) {
+        assert_memory_equal(hub_cache_dir(h), user->pw_dir, strlen(user->pw_dir));
+        hub_close(h);
+    }
+    setenv("HF_HOME", "~nobody/x", 1);
+    assert_int_equal(hub_open(&h, NULL), -1);
+    unsetenv("HF_HOME");
+    setenv("HOME", "/nobody", 1);
     setenv("XDG_CACHE_HOME", "/xdg", 1);
     assert_int_equal(hub_open(&h, NULL), 0);
     assert_string_equal(hub_cache_dir(h), "/xdg/huggingface/hub");
