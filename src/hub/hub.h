@@ -76,7 +76,8 @@ struct hub_upload {
     uint64_t bytes;
     bool large;      /* by the hub's large-file store */
     char sha256[65]; /* of large files, once sent */
-    char mode_set;   /* the hub has said which way it goes */
+    bool mode_set;   /* the hub has said which way it goes */
+    bool ignored;    /* by the repository's .gitignore, says the hub */
 };
 struct hub_plan {
     struct hub_upload *files;
