@@ -51,6 +51,9 @@ try pull acme/ggufs:q8_0
 try pull acme/ggufs:F16
 grep cdn requests | sort
 try inspect acme/none
+HF_ENDPOINT=$HF_ENDPOINT/elsewhere HF_TOKEN=hf_good try pull acme/open
+HF_ENDPOINT=$HF_ENDPOINT/elsewhere HF_TOKEN=hf_good try hf status
+grep -c 'cdn.*api' requests
 HF_HUB_OFFLINE=1 try pull acme/secret
 hub_stop
 try pull acme/secret
