@@ -183,22 +183,28 @@ static json_t *plan_json_new(const struct hub_ref *ref, const struct hub_plan *p
 }
 
 static int send(struct cmd_context *c, const struct cmd_args *a, const struct hub_ref *ref,
-                struct hub_plan *p, json_t *doc, struct err *e)
+                struct hub_plan *p, char url[static 512], char commit[static HUB_COMMIT_MAX],
+                struct err *e)
 {
     struct hub *h = NULL;
-    char url[512], commit[HUB_COMMIT_MAX];
     struct hub_publish o = {.ref = ref,
                             .message = cmd_text(a, "message"),
                             .is_private = cmd_flag(a, "private"),
                             .progress = c->progress};
     int rc = hub_open(&h, e) ? -1 : hub_publish(h, &o, p, url, commit, e);
     hub_close(h);
-    if (rc)
+    return rc;
+}
+
+/* Where it goes: a repository, in which the folder's files keep their names. */
+static int target_parse(const char *text, struct hub_ref *ref, struct err *e)
+{
+    if (hub_ref_parse(ref, text, e))
         return -1;
-    json_object_set_new(doc, "published", json_true());
-    json_object_set_new(doc, "url", json_string(url));
-    json_object_set_new(doc, "commit", json_string(commit));
-    return 0;
+    return ref->pick[0] ? err_set(e, ERR_USAGE, "name the repository alone: org/name[@branch]",
+                                  "publish: \":%s\" names a file, and a whole folder is published",
+                                  ref->pick)
+                        : 0;
 }
 
 static int publish_run(struct cmd_context *c, const struct cmd_args *a, json_t **result,
@@ -207,20 +213,23 @@ static int publish_run(struct cmd_context *c, const struct cmd_args *a, json_t *
     struct hub_ref ref;
     struct hub_plan plan = {0};
     struct made made = {0};
-    json_t *doc = NULL;
-    int rc = hub_ref_parse(&ref, cmd_text(a, "MODEL"), e);
+    char url[512], commit[HUB_COMMIT_MAX];
+    bool yes = cmd_flag(a, "yes");
+    int rc = target_parse(cmd_text(a, "MODEL"), &ref, e);
     if (rc == 0)
         rc = texts_make(a, &made, e) ||
                      hub_plan_make(&plan, cmd_text(a, "DIR"), made.files, made.n, e)
                  ? -1
                  : 0;
-    if (rc == 0) {
-        doc = plan_json_new(&ref, &plan);
-        rc = cmd_flag(a, "yes") ? send(c, a, &ref, &plan, doc, e) : 0;
-    }
+    if (rc == 0 && yes)
+        rc = send(c, a, &ref, &plan, url, commit, e);
     if (rc == 0)
-        *result = json_incref(doc);
-    json_decref(doc);
+        *result = plan_json_new(&ref, &plan);
+    if (rc == 0 && yes) {
+        json_object_set_new(*result, "published", json_true());
+        json_object_set_new(*result, "url", json_string(url));
+        json_object_set_new(*result, "commit", json_string(commit));
+    }
     hub_plan_release(&plan);
     made_release(&made);
     return rc;

@@ -16,8 +16,10 @@
 
 #include "base/banned.h"
 
-static int token_refused(const struct net_answer *a, struct err *e)
+static int token_refused(const struct hub *h, const struct net_answer *a, struct err *e)
 {
+    if (a->location)
+        return hub_redirected(h, a, e);
     if (a->status == 401 || a->status == 403)
         return err_set(e, ERR_INPUT,
                        "copy it again from the settings of your account, under access tokens",
@@ -56,7 +58,7 @@ int hub_whoami(struct hub *h, const char *token, struct hub_user *u, struct err 
     struct net_request q = {.method = "GET", .url = url, .token = token};
     int rc = net_ask(net, &q, &a, e);
     if (rc == 0)
-        rc = a.status == 200 ? user_read(&a, u, e) : token_refused(&a, e);
+        rc = a.status == 200 ? user_read(&a, u, e) : token_refused(h, &a, e);
     net_answer_release(&a);
     net_close(net);
     xfree(url);

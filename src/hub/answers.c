@@ -50,6 +50,23 @@ static int limited(const struct hub *h, const struct net_answer *a, struct err *
     return err_set(e, ERR_BUSY, hint, "%s: too many requests (status 429)", h->endpoint);
 }
 
+int hub_redirected(const struct hub *h, const struct net_answer *a, struct err *e)
+{
+    char hint[ERR_HINT_MAX] = "set HF_ENDPOINT to the address of the hub there, or log in to this "
+                              "network if that is what it asks for";
+    char *from = net_url_shown(a->url), *to = net_url_shown(a->location);
+    size_t skip = strlen(h->endpoint), n = strlen(from), m = strlen(to);
+    /* The same path there shows what stands in the endpoint's place. */
+    size_t tail = n > skip ? n - skip : 0;
+    if (tail > 0 && m > tail && strcmp(to + m - tail, from + skip) == 0)
+        snprintf(hint, sizeof(hint), "set HF_ENDPOINT to %.*s", (int)(m - tail), to);
+    err_set(e, ERR_IO, hint, "%.200s redirects to %.200s (status %ld); requests are not sent on",
+            h->endpoint, to, a->status);
+    xfree(from);
+    xfree(to);
+    return -1;
+}
+
 int hub_refuse(const struct hub *h, const struct hub_ref *ref, const char *path,
                const struct net_answer *a, struct err *e)
 {
@@ -57,6 +74,8 @@ int hub_refuse(const struct hub *h, const struct hub_ref *ref, const char *path,
     long s = a->status;
     if (s == 429)
         return limited(h, a, e);
+    if (a->location)
+        return hub_redirected(h, a, e);
     if (is(code, "GatedRepo"))
         return gated(h, ref, s, e);
     if (is(code, "RevisionNotFound"))

@@ -1,7 +1,7 @@
 /* Which files of a repository a model needs.
  *
  * A Hugging Face model: its JSON and tokenizer files, its card, and its safetensors: those that the
- * index names, else model*.safetensors, else the only *.safetensors there is. A repository of GGUF
+ * index names, else model*.safetensors; others cannot be read and are refused. A repository of GGUF
  * files: the one that is asked for or the only one, with its other parts when it is split. Weights
  * in pickle (.bin, .pt, ...) are never fetched: reading them can run code.
  */
@@ -43,6 +43,12 @@ static const char *const small_names[] = {
     NULL,
 };
 
+/* Each of them a tokenizer, or a part of one. */
+static const char *const tokenizer_names[] = {
+    "tokenizer.json", "tokenizer.model", "tokenizer.model.v3",      "tekken.json", "vocab.json",
+    "vocab.txt",      "spiece.model",    "sentencepiece.bpe.model", NULL,
+};
+
 const char *const hub_optional_names[] = {
     "generation_config.json",
     "added_tokens.json",
@@ -73,6 +79,12 @@ static bool is_safetensors(const struct hub_file *f)
     return ends(f->path, ".safetensors") && !strchr(f->path, '/');
 }
 
+/* Without an index, a model is read from files of this name alone. */
+static bool is_weights(const struct hub_file *f)
+{
+    return is_safetensors(f) && strncmp(f->path, "model", 5) == 0;
+}
+
 static bool is_pickle(const struct hub_file *f)
 {
     static const char *const tails[] = {".bin", ".pt", ".pth", ".ckpt", ".pkl"};
@@ -97,15 +109,31 @@ static bool is_pooling(const struct hub_file *f)
     return slash && ends(f->path, "_Pooling/config.json") && !strchr(slash + 1, '/');
 }
 
+/* Named templates that chat_template.jinja has beside it. */
+static bool is_extra_template(const struct hub_file *f)
+{
+    static const char folder[] = "additional_chat_templates/";
+    enum { N = sizeof(folder) - 1 };
+    return strncmp(f->path, folder, N) == 0 && ends(f->path, ".jinja") && !strchr(f->path + N, '/');
+}
+
 static void want_small(struct hub_repo *r)
 {
     for (size_t i = 0; i < r->n; i++)
-        r->files[i].wanted |= is_pooling(&r->files[i]);
+        r->files[i].wanted |= is_pooling(&r->files[i]) || is_extra_template(&r->files[i]);
     for (const char *const *name = small_names; *name; name++) {
         struct hub_file *f = hub_repo_find(r, *name);
         if (f)
             f->wanted = true;
     }
+}
+
+bool hub_has_tokenizer(const struct hub_repo *r)
+{
+    for (const char *const *name = tokenizer_names; *name; name++)
+        if (hub_repo_find(r, *name))
+            return true;
+    return false;
 }
 
 /* ---- GGUF --------------------------------------------------------------------------------------
@@ -150,7 +178,7 @@ static bool could_be_meant(const struct hub_file *f, const char *pick)
 static bool picked(const char *path, const char *pick)
 {
     size_t n = strlen(pick);
-    if (!pick[0] || strcasecmp(path, pick) == 0)
+    if (!pick[0])
         return true;
     for (const char *p = path; (p = strcasestr(p, pick)) != NULL; p++) {
         bool before = p == path || strchr("-._/", p[-1]), after = strchr("-._/", p[n]) != NULL;
@@ -158,6 +186,18 @@ static bool picked(const char *path, const char *pick)
             return true;
     }
     return false;
+}
+
+/* How well the picked text names the file: 4, its path; 3, its path in another case; 2, its name in
+ * whatever folder; 1, a word of it; 0, not at all. A whole name is no word of another's. */
+static int match(const char *path, const char *pick)
+{
+    const char *slash = strrchr(path, '/');
+    if (strcmp(path, pick) == 0)
+        return 4;
+    if (strcasecmp(path, pick) == 0)
+        return 3;
+    return slash && strcasecmp(slash + 1, pick) == 0 ? 2 : picked(path, pick);
 }
 
 static int several(const struct hub_ref *ref, const struct hub_repo *r, struct err *e)
@@ -205,15 +245,14 @@ static int choose_gguf(const struct hub_ref *ref, struct hub_repo *r, const char
                        struct err *e)
 {
     const struct hub_file *one = NULL;
+    int best = 0, n = 0;
     for (size_t i = 0; i < r->n; i++) {
-        const char *path = r->files[i].path;
-        if (!could_be_meant(&r->files[i], ref->pick) || !picked(path, ref->pick))
-            continue;
-        if (one)
-            return several(ref, r, e);
-        one = &r->files[i];
+        int how = could_be_meant(&r->files[i], ref->pick) ? match(r->files[i].path, ref->pick) : 0;
+        n = how > best ? 1 : n + (how == best && how > 0);
+        one = how > best ? &r->files[i] : one;
+        best = how > best ? how : best;
     }
-    if (!one)
+    if (!one || n > 1)
         return several(ref, r, e);
     size_t stem = split_stem(one->path);
     unsigned parts = 0;
@@ -243,22 +282,39 @@ static int refuse_pickle(const struct hub_ref *ref, struct err *e)
 
 static void want_safetensors(struct hub_repo *r)
 {
-    bool named = false;
     if (hub_repo_find(r, "model.safetensors")) {
         hub_repo_find(r, "model.safetensors")->wanted = true;
         return;
     }
     for (size_t i = 0; i < r->n; i++)
-        named |= is_safetensors(&r->files[i]) && strncmp(r->files[i].path, "model", 5) == 0;
-    for (size_t i = 0; i < r->n; i++) {
-        struct hub_file *f = &r->files[i];
-        f->wanted |= is_safetensors(f) && (!named || strncmp(f->path, "model", 5) == 0);
-    }
+        r->files[i].wanted |= is_weights(&r->files[i]);
+}
+
+/* It has safetensors that are no model, or one in another layout. */
+static int refuse_other(const struct hub_ref *ref, const struct hub_repo *r, struct err *e)
+{
+    const char *name = "";
+    if (hub_repo_find(r, "adapter_model.safetensors"))
+        return err_set(
+            e, ERR_UNSUPPORTED,
+            "take the model that it was made for, which its page names as base model; or "
+            "one that the adapter was merged into",
+            "%s is an adapter (LoRA), not a whole model: it has adapter_model.safetensors",
+            ref->repo);
+    for (size_t i = 0; i < r->n && !name[0]; i++)
+        name = is_safetensors(&r->files[i]) ? r->files[i].path : "";
+    return err_set(e, ERR_UNSUPPORTED,
+                   "take a repository of the same model that has model*.safetensors, the layout of "
+                   "Hugging Face",
+                   "%s has its weights only as %.200s, and not as model*.safetensors", ref->repo,
+                   name);
 }
 
 int hub_choose(const struct hub_ref *ref, struct hub_repo *r, const char **gguf, struct err *e)
 {
-    size_t ggufs = count(r, is_model_gguf), tensors = count(r, is_safetensors);
+    bool index = hub_repo_find(r, hub_index_name) != NULL;
+    size_t ggufs = count(r, is_model_gguf), any = count(r, is_safetensors);
+    size_t tensors = index ? any : count(r, is_weights);
     bool config = hub_repo_find(r, "config.json") != NULL;
     *gguf = NULL;
     if (ggufs > 0 && (ref->pick[0] || tensors == 0 || !config))
@@ -268,12 +324,14 @@ int hub_choose(const struct hub_ref *ref, struct hub_repo *r, const char **gguf,
                        "%s has no GGUF files to choose \"%s\" from", ref->repo, ref->pick);
     if (tensors == 0 && count(r, is_pickle) > 0)
         return refuse_pickle(ref, e);
+    if (tensors == 0 && any > 0)
+        return refuse_other(ref, r, e);
     if (tensors == 0 || !config)
         return err_set(e, ERR_UNSUPPORTED, "a model has config.json and *.safetensors, or *.gguf",
                        "%s holds no model that can be read: it has no %s", ref->repo,
                        tensors == 0 ? "*.safetensors and no *.gguf" : "config.json");
     want_small(r);
-    if (hub_repo_find(r, hub_index_name))
+    if (index)
         hub_repo_find(r, hub_index_name)->wanted = true;
     else
         want_safetensors(r);

@@ -2,9 +2,11 @@
  * it. Owns struct hub. Refuses an endpoint that is no web address, and tokens with characters that
  * no header can carry.
  */
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "base/fs.h"
 #include "base/mem.h"
@@ -15,6 +17,7 @@
 #include "base/banned.h"
 
 static const char endpoint_default[] = "https://huggingface.co";
+static const char log_in[] = "log in again with 'sintra hf login'";
 enum { TIMEOUT_DEFAULT_S = 10, TIMEOUT_MAX_S = 3600 };
 
 static const char *env(const char *name)
@@ -38,13 +41,21 @@ static bool is_name(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
 }
 
+/* $HOME, else what the system has for the user; NULL: neither is known. */
+static const char *user_home(void)
+{
+    const struct passwd *p = env("HOME") ? NULL : getpwuid(getuid());
+    return p ? p->pw_dir : env("HOME");
+}
+
 /* "~" at the beginning and $VAR, ${VAR} anywhere; an unknown variable stays as it is. xfree. */
 static char *expand(const char *path)
 {
     struct buf b;
     buf_init(&b, 1 << 16);
-    if (path[0] == '~' && (path[1] == '/' || !path[1]) && env("HOME")) {
-        buf_adds(&b, env("HOME"));
+    const char *home = path[0] == '~' && (path[1] == '/' || !path[1]) ? user_home() : NULL;
+    if (home) {
+        buf_adds(&b, home);
         path++;
     }
     while (*path) {
@@ -99,16 +110,28 @@ static char *token_clean(const char *text)
     return n > 0 ? xstrndup(text, n) : NULL;
 }
 
-static int token_check(const char *token, const char *source, struct err *e)
+static int token_check(const struct hub *h, struct err *e)
 {
-    if (strlen(token) >= HUB_TOKEN_MAX)
-        return err_set(e, ERR_INPUT, "log in again with 'sintra hf login'",
-                       "the token in %s is longer than %d characters", source, HUB_TOKEN_MAX - 1);
-    for (const char *p = token; *p; p++)
+    const char *source = h->token_source;
+    const char *hint =
+        strcmp(source, h->token_path) == 0 ? log_in : "correct that variable, or unset it";
+    if (strlen(h->token) >= HUB_TOKEN_MAX)
+        return err_set(e, ERR_INPUT, hint, "the token in %s is longer than %d characters", source,
+                       HUB_TOKEN_MAX - 1);
+    for (const char *p = h->token; *p; p++)
         if (*p <= ' ' || *p > '~')
-            return err_set(e, ERR_INPUT, "log in again with 'sintra hf login'",
+            return err_set(e, ERR_INPUT, hint,
                            "the token in %s has a space or a character that no token has", source);
     return 0;
+}
+
+/* A "~" that is still there would become a folder of that name. */
+static int paths_check(const struct hub *h, struct err *e)
+{
+    const char *bad = h->cache[0] == '~' ? h->cache : h->token_path;
+    return bad[0] == '~' ? err_set(e, ERR_MISSING, "set HOME, or HF_HOME to a folder",
+                                   "%s: whose home folder \"~\" is, is not known", bad)
+                         : 0;
 }
 
 static int token_find(struct hub *h, struct err *e)
@@ -122,15 +145,18 @@ static int token_find(struct hub *h, struct err *e)
             h->token_source = xstrdup(names[i]);
     }
     if (!h->token && fs_exists(h->token_path)) {
-        if (fs_read_all(h->token_path, HUB_TOKEN_MAX, &text, &n, e))
+        if (fs_read_all(h->token_path, HUB_TOKEN_MAX, &text, &n, e)) {
+            if (e && !e->hint[0])
+                snprintf(e->hint, sizeof(e->hint), "%s", log_in);
             return err_context(e, "the stored token");
+        }
         h->token = token_clean(text);
         explicit_bzero(text, n);
         xfree(text);
         if (h->token)
             h->token_source = xstrdup(h->token_path);
     }
-    return h->token ? token_check(h->token, h->token_source, e) : 0;
+    return h->token ? token_check(h, e) : 0;
 }
 
 static int timeout_find(struct hub *h, struct err *e)
@@ -150,7 +176,15 @@ static int endpoint_find(struct hub *h, struct err *e)
     return net_url_check(h->endpoint, "HF_ENDPOINT", e);
 }
 
-int hub_open(struct hub **out, struct err *e)
+static void token_forget(struct hub *h)
+{
+    if (h->token)
+        explicit_bzero(h->token, strlen(h->token));
+    xfree(h->token);
+    h->token = NULL;
+}
+
+static int open_from(struct hub **out, bool any_token, struct err *e)
 {
     struct hub *h = xcalloc(1, sizeof(*h));
     char *home = home_dir();
@@ -159,21 +193,33 @@ int hub_open(struct hub **out, struct err *e)
     h->offline = env_true("HF_HUB_OFFLINE") || env_true("TRANSFORMERS_OFFLINE");
     h->token_is_explicit_only = env_true("HF_HUB_DISABLE_IMPLICIT_TOKEN");
     xfree(home);
-    if (endpoint_find(h, e) || timeout_find(h, e) || token_find(h, e)) {
-        hub_close(h);
-        return -1;
+    int rc = endpoint_find(h, e) || timeout_find(h, e) || paths_check(h, e) ? -1 : 0;
+    if (rc == 0 && token_find(h, any_token ? NULL : e)) {
+        token_forget(h);
+        rc = any_token ? 0 : -1;
     }
-    *out = h;
-    return 0;
+    if (rc)
+        hub_close(h);
+    else
+        *out = h;
+    return rc;
+}
+
+int hub_open(struct hub **out, struct err *e)
+{
+    return open_from(out, false, e);
+}
+
+int hub_open_any_token(struct hub **out, struct err *e)
+{
+    return open_from(out, true, e);
 }
 
 void hub_close(struct hub *h)
 {
     if (!h)
         return;
-    if (h->token)
-        explicit_bzero(h->token, strlen(h->token));
-    xfree(h->token);
+    token_forget(h);
     xfree(h->token_source);
     xfree(h->token_path);
     xfree(h->endpoint);

@@ -1,12 +1,12 @@
 /* Files of a repository into the cache: in parallel, resumable, verified.
  *
  * All wanted files are cut into chunks; workers with a connection each take chunk after chunk.
- * One more thread, the checker, reads the files back in order, as they grow, and feeds their hashes;
- * a file of one chunk is checked by the worker that fetched it. A blob gets its name after its hash was found
- * right and its bytes are on the disk. Locks of the files are taken in the order of their names and
- * held together, so two programs cannot wait for each other. Invariant: everything in struct fetch
- * is changed under its lock, but the bytes of a chunk, which belong to the worker that took it and
- * are counted when they are in the file.
+ * One more thread, the checker, reads the files back in order, as they grow, and feeds their
+ * hashes; a file of one chunk is checked by the worker that fetched it. A blob gets its name after
+ * its hash was found right and its bytes are on the disk. Locks of the files are taken in the order
+ * of their names and held together, so two programs cannot wait for each other. Invariant:
+ * everything in struct fetch is changed under its lock, but the bytes of a chunk, which belong to
+ * the worker that took it and are counted when they are in the file.
  */
 #include <errno.h>
 #include <fcntl.h>

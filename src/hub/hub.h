@@ -40,6 +40,8 @@ int hub_ref_parse(struct hub_ref *ref, const char *text, struct err *e);
 /* Where the hub and its cache are, and the token, as the environment says. */
 struct hub;
 int hub_open(struct hub **h, struct err *e);
+/* As hub_open, but a token that cannot be used is none, so that it can be replaced or removed. */
+int hub_open_any_token(struct hub **h, struct err *e);
 void hub_close(struct hub *h);
 const char *hub_endpoint(const struct hub *h);
 const char *hub_cache_dir(const struct hub *h);
@@ -74,7 +76,8 @@ struct hub_upload {
     uint64_t bytes;
     bool large;      /* by the hub's large-file store */
     char sha256[65]; /* of large files, once sent */
-    char mode_set;   /* the hub has said which way it goes */
+    bool mode_set;   /* the hub has said which way it goes */
+    bool ignored;    /* by the repository's .gitignore, says the hub */
 };
 struct hub_plan {
     struct hub_upload *files;

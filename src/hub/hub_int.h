@@ -38,6 +38,8 @@ bool hub_is_hex(const char *text, size_t digits);
 /* answers.c: the sentence for an answer that is not what was asked for. `path` may be NULL. */
 int hub_refuse(const struct hub *h, const struct hub_ref *ref, const char *path,
                const struct net_answer *a, struct err *e);
+/* The sentence for a redirect to another origin, where the token does not go. */
+int hub_redirected(const struct hub *h, const struct net_answer *a, struct err *e);
 
 /* list.c */
 int hub_list(struct hub *h, struct net *net, const struct hub_ref *ref, struct hub_repo *r,
@@ -58,6 +60,7 @@ int hub_head(struct hub *h, struct net *net, const struct hub_ref *ref, const ch
 int hub_choose(const struct hub_ref *ref, struct hub_repo *r, const char **gguf, struct err *e);
 int hub_choose_shards(const struct hub_ref *ref, struct hub_repo *r, const json_t *index,
                       struct err *e);
+bool hub_has_tokenizer(const struct hub_repo *r);
 /* Optional files that programs look for; ended by NULL. */
 extern const char *const hub_optional_names[];
 extern const char hub_index_name[];

@@ -54,20 +54,40 @@ static bool sound(const struct journal *j, uint64_t size, uint64_t partial_bytes
     return true;
 }
 
+/* Blocks for all of the file, or an errno: a store into a hole of a full disk would be a SIGBUS.
+ * Where the file system reserves none, what is there is written over itself. */
+static int reserve(int fd, size_t bytes)
+{
+    int why;
+    do
+        why = posix_fallocate(fd, 0, (off_t)bytes);
+    while (why == EINTR);
+    if (why != EOPNOTSUPP && why != EINVAL)
+        return why;
+    char *data = xcalloc(1, bytes);
+    ssize_t n = pread(fd, data, bytes, 0);
+    if (n >= 0)
+        n = pwrite(fd, data, bytes, 0);
+    why = n < 0 ? errno : (size_t)n < bytes ? ENOSPC : 0;
+    xfree(data);
+    return why;
+}
+
 static int map_open(struct journal *j, struct err *e)
 {
     int fd = open(j->path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (fd < 0)
         return err_set_errno(e, errno, NULL, "cannot open %s", j->path);
-    j->map = MAP_FAILED;
-    if (ftruncate(fd, (off_t)j->map_bytes) == 0)
+    int why = ftruncate(fd, (off_t)j->map_bytes) == 0 ? reserve(fd, j->map_bytes) : errno;
+    if (why == 0) {
         j->map = mmap(NULL, j->map_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    int why = errno;
+        why = j->map == MAP_FAILED ? errno : 0;
+    }
     close(fd);
-    if (j->map != MAP_FAILED)
+    if (why == 0)
         return 0;
     j->map = NULL;
-    return err_set_errno(e, why, NULL, "cannot map %s", j->path);
+    return err_set_errno(e, why, NULL, "cannot write %s", j->path);
 }
 
 int journal_open(struct journal *j, const char *partial, uint64_t size, uint64_t chunk_bytes,

@@ -49,6 +49,13 @@ static void add_upload(struct hub_plan *p, const char *path, char *source, const
     p->bytes += bytes;
 }
 
+/* Others, as pipes and devices, have no size and may never end. */
+static bool is_regular(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 static int add_folder(struct hub_plan *p, const char *root, const char *inside, int depth,
                       struct err *e);
 
@@ -63,6 +70,9 @@ static int add_entry(struct hub_plan *p, const char *root, const char *path, int
                                : err_set(e, ERR_LIMIT, NULL, "%s: folders are too deep", whole);
     } else if (!hub_path_safe(path)) {
         rc = err_set(e, ERR_INPUT, "rename the file", "%s: the hub takes no such name", whole);
+    } else if (fs_exists(whole) && !is_regular(whole)) {
+        rc = err_set(e, ERR_INPUT, "take it out of the folder",
+                     "%s: only files and folders can be published, and it is neither", whole);
     } else if (p->n == FILES_MAX) {
         rc = err_set(e, ERR_LIMIT, "publish a folder with the model alone",
                      "%s has more than %d files", root, FILES_MAX);
@@ -95,20 +105,24 @@ static int add_folder(struct hub_plan *p, const char *root, const char *inside, 
     return rc;
 }
 
+static void drop_upload(struct hub_plan *p, size_t i)
+{
+    struct hub_upload *f = &p->files[i];
+    p->bytes -= f->bytes;
+    xfree(f->path);
+    xfree(f->source);
+    memmove(f, f + 1, (p->n - i - 1) * sizeof(*f));
+    p->n--;
+}
+
 /* Its text takes the place of the folder's file, if that has one of the name. */
 static void add_made(struct hub_plan *p, const struct hub_made *made)
 {
-    for (size_t i = 0; i < p->n; i++) {
-        struct hub_upload *f = &p->files[i];
-        if (strcmp(f->path, made->path) != 0)
-            continue;
-        p->bytes -= f->bytes;
-        xfree(f->path);
-        xfree(f->source);
-        memmove(f, f + 1, (p->n - i - 1) * sizeof(*f));
-        p->n--;
-        break;
-    }
+    for (size_t i = 0; i < p->n; i++)
+        if (strcmp(p->files[i].path, made->path) == 0) {
+            drop_upload(p, i);
+            break;
+        }
     add_upload(p, made->path, NULL, made->text, strlen(made->text));
 }
 
@@ -147,6 +161,7 @@ struct sender {
     struct hub_plan *plan;
     struct net *net;
     uint64_t total, sent, now; /* bytes of large files; `now` of the one under way */
+    long status;               /* of the last answer to a document */
 };
 
 /* POSTs a document to the hub, with the token. *answer: new reference, or NULL where `also` was the
@@ -165,6 +180,7 @@ static int post(struct sender *s, const char *url, json_t *doc, const char *cons
                             .answer_max = HUB_LISTING_BYTES_MAX};
     *answer = NULL;
     int rc = net_ask(s->net, &q, &a, e);
+    s->status = a.status;
     if (rc == 0 && a.status != also) {
         if (a.status < 200 || a.status > 299)
             rc = hub_refuse(s->hub, s->o->ref, NULL, &a, e);
@@ -182,8 +198,22 @@ static const char *const json_headers[] = {"Content-Type: application/json", NUL
 static const char *const lfs_headers[] = {"Content-Type: application/vnd.git-lfs+json",
                                           "Accept: application/vnd.git-lfs+json", NULL};
 
+static bool repo_there(struct sender *s)
+{
+    struct net_answer a;
+    char *url = xasprintf("%s/api/models/%s", s->hub->endpoint, s->o->ref->repo);
+    struct net_request q = {
+        .method = "GET", .url = url, .token = s->hub->token, .answer_max = HUB_LISTING_BYTES_MAX};
+    bool there = net_ask(s->net, &q, &a, NULL) == 0 && a.status == 200;
+    net_answer_release(&a);
+    xfree(url);
+    return there;
+}
+
+/* A token for one repository may not make any, not even the one that is there. */
 static int create_repo(struct sender *s, struct err *e)
 {
+    struct err why = {0};
     const char *repo = s->o->ref->repo, *slash = strchr(repo, '/');
     char *url = xasprintf("%s/api/repos/create", s->hub->endpoint);
     char *org = xstrndup(repo, (size_t)(slash - repo));
@@ -191,7 +221,11 @@ static int create_repo(struct sender *s, struct err *e)
     int rc = post(s, url,
                   json_pack("{s:s,s:s,s:s,s:b}", "type", "model", "name", slash + 1, "organization",
                             org, "private", s->o->is_private),
-                  json_headers, 409, &answer, e);
+                  json_headers, 409, &answer, &why);
+    if (rc && s->status == 403 && repo_there(s))
+        rc = 0;
+    else if (rc && e)
+        *e = why;
     json_decref(answer);
     xfree(org);
     xfree(url);
@@ -231,15 +265,32 @@ static char *sample(const struct hub_upload *f)
     return base64(head, n > 0 ? (size_t)n : 0);
 }
 
-/* Asks the hub which way each file goes. */
+static void take_modes(struct hub_plan *p, const json_t *files)
+{
+    size_t i;
+    const json_t *o;
+    json_array_foreach((json_t *)(uintptr_t)files, i, o)
+    {
+        const char *path = json_opt_str(o, "path", ""), *mode = json_opt_str(o, "uploadMode", "");
+        for (size_t k = 0; k < p->n; k++) {
+            struct hub_upload *f = &p->files[k];
+            if (strcmp(f->path, path) != 0)
+                continue;
+            f->large = strcmp(mode, "lfs") == 0 && f->bytes > 0 && f->source;
+            f->mode_set = true;
+            f->ignored = json_opt_bool(o, "shouldIgnore", false);
+        }
+    }
+}
+
+/* Asks the hub which way each file goes; what it ignores leaves the plan. */
 static int ask_modes(struct sender *s, struct err *e)
 {
     char *revision = net_url_escape(s->o->ref->revision, "");
     char *url =
         xasprintf("%s/api/models/%s/preupload/%s", s->hub->endpoint, s->o->ref->repo, revision);
-    json_t *list = json_array(), *answer = NULL, *o;
-    size_t i;
-    for (i = 0; i < s->plan->n; i++) {
+    json_t *list = json_array(), *answer = NULL;
+    for (size_t i = 0; i < s->plan->n; i++) {
         const struct hub_upload *f = &s->plan->files[i];
         char *head = sample(f);
         json_array_append_new(list, json_pack("{s:s,s:s,s:I}", "path", f->path, "sample", head,
@@ -247,21 +298,19 @@ static int ask_modes(struct sender *s, struct err *e)
         xfree(head);
     }
     int rc = post(s, url, json_pack("{s:o}", "files", list), json_headers, 0, &answer, e);
-    json_array_foreach(json_object_get(answer, "files"), i, o)
-    {
-        const char *mode = json_opt_str(o, "uploadMode", "");
-        for (size_t k = 0; k < s->plan->n; k++) {
-            struct hub_upload *f = &s->plan->files[k];
-            if (strcmp(f->path, json_opt_str(o, "path", "")) == 0) {
-                f->large = strcmp(mode, "lfs") == 0 && f->bytes > 0 && f->source;
-                f->mode_set = true;
-            }
+    take_modes(s->plan, json_object_get(answer, "files"));
+    for (size_t k = s->plan->n; rc == 0 && k-- > 0;) {
+        struct hub_upload *f = &s->plan->files[k];
+        if (f->ignored) {
+            log_warn("%s is not published: the repository's .gitignore leaves it out", f->path);
+            drop_upload(s->plan, k);
+        } else if (!f->mode_set) {
+            rc = err_set(e, ERR_INPUT, NULL, "the hub does not say how it takes %s", f->path);
         }
     }
-    for (size_t k = 0; rc == 0 && k < s->plan->n; k++)
-        if (!s->plan->files[k].mode_set)
-            rc = err_set(e, ERR_INPUT, NULL, "the hub does not say how it takes %s",
-                         s->plan->files[k].path);
+    if (rc == 0 && s->plan->n == 0)
+        rc = err_set(e, ERR_INPUT, "change the .gitignore of the repository",
+                     "%s: the repository's .gitignore leaves out every file", s->o->ref->repo);
     json_decref(answer);
     xfree(revision);
     xfree(url);

@@ -1,8 +1,9 @@
 /* A model by name → a path in the cache: list, choose, fetch, point, remember.
  *
  * The ref is written last: until all is there, a revision that was complete before stays what an
- * offline program finds. A commit whose files are all in the cache needs no request; a hub that
- * cannot be reached is no failure while the cache has the revision.
+ * offline program finds. A commit whose files are all in the cache needs no request, if a tokenizer
+ * is among them: other programs may have fetched only a part. A hub that cannot be reached is no
+ * failure while the cache has the revision.
  */
 #include <string.h>
 
@@ -46,8 +47,19 @@ static int incomplete(const struct hub_ref *ref, const char *what, struct err *e
                    what[0] ? ": " : "", what);
 }
 
-/* 0: *out is the model in the cache. */
-static int from_cache(struct hub *h, const struct hub_ref *ref, struct hub_pulled *out,
+/* A safetensors model without a tokenizer: left by a program that fetched only what it needed, or
+ * its repository has none. */
+static bool lacks_tokenizer(const struct hub_ref *ref, const struct hub_repo *r, const char *gguf,
+                            struct err *e)
+{
+    if (gguf || hub_has_tokenizer(r))
+        return false;
+    incomplete(ref, "it has no tokenizer", e);
+    return true;
+}
+
+/* 0: *out is the model in the cache. Strict: a tokenizer belongs to it. */
+static int from_cache(struct hub *h, const struct hub_ref *ref, bool strict, struct hub_pulled *out,
                       struct err *e)
 {
     struct hub_repo r = {0};
@@ -61,6 +73,12 @@ static int from_cache(struct hub *h, const struct hub_ref *ref, struct hub_pulle
     int rc = hub_choose(ref, &r, &gguf, &why) || choose_shards(h, ref, &r, &why)
                  ? incomplete(ref, r.n ? why.message : "", e)
                  : 0;
+    if (rc == 0 && lacks_tokenizer(ref, &r, gguf, &why)) {
+        if (!strict)
+            log_warn("%s", why.message);
+        else
+            rc = -1;
+    }
     for (size_t i = 0; rc == 0 && i < r.n; i++) {
         out->files += r.files[i].wanted;
         out->bytes += r.files[i].wanted ? r.files[i].size : 0;
@@ -130,7 +148,7 @@ static int from_hub(struct hub *h, const struct hub_pull *p, struct hub_pulled *
     struct net *net = net_open(&o);
     int rc = hub_list(h, net, p->ref, &r, &why);
     if (rc && (why.code == ERR_IO || why.code == ERR_TIMEOUT) &&
-        from_cache(h, p->ref, out, NULL) == 0) {
+        from_cache(h, p->ref, false, out, NULL) == 0) {
         log_warn("%s; using what the cache has of %s", why.message, p->ref->repo);
         rc = 0;
     } else if (rc) {
@@ -154,8 +172,8 @@ int hub_pull(struct hub *h, const struct hub_pull *p, struct hub_pulled *out, st
     *out = (struct hub_pulled){0};
     int rc;
     if (h->offline)
-        rc = from_cache(h, p->ref, out, e);
-    else if (pinned && from_cache(h, p->ref, out, NULL) == 0)
+        rc = from_cache(h, p->ref, false, out, e);
+    else if (pinned && from_cache(h, p->ref, true, out, NULL) == 0)
         rc = 0;
     else
         rc = from_hub(h, p, out, e);

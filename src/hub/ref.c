@@ -18,22 +18,35 @@ enum { NAME_MAX_BYTES = 96 };
 static const char shape[] = "a model of the hub is named org/name, org/name@revision or, among "
                             "several GGUF files, org/name:Q4_K_M";
 
-/* The part of an address of the hub after its host; NULL: no such address. */
+/* What follows `head` (in any case); NULL: text does not begin with it. */
+static const char *after(const char *text, const char *head)
+{
+    size_t n = strlen(head);
+    return strncasecmp(text, head, n) == 0 ? text + n : NULL;
+}
+
+/* The part of an address of the hub after its host; NULL: no such address. hf://org/name, as
+ * huggingface_hub's file system has it, has no host. */
 static const char *after_host(const char *text)
 {
-    static const char *const hosts[] = {"huggingface.co/", "hf.co/"};
+    static const char *const schemes[] = {"https://", "http://"};
+    static const char *const hosts[] = {"huggingface.co/", "www.huggingface.co/", "hf.co/"};
     const char *own = getenv("HF_ENDPOINT");
     size_t n = own ? strlen(own) : 0;
     while (n > 0 && own[n - 1] == '/')
         n--;
     if (n > 0 && strncmp(text, own, n) == 0 && text[n] == '/')
         return text + n + 1;
-    if (strncmp(text, "https://", 8) == 0)
-        text += 8;
-    for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++)
-        if (strncmp(text, hosts[i], strlen(hosts[i])) == 0)
-            return text + strlen(hosts[i]);
-    return NULL;
+    const char *rest = after(text, "hf://");
+    if (rest)
+        return rest;
+    for (size_t i = 0; !rest && i < sizeof(schemes) / sizeof(schemes[0]); i++)
+        rest = after(text, schemes[i]);
+    text = rest ? rest : text;
+    rest = NULL;
+    for (size_t i = 0; !rest && i < sizeof(hosts) / sizeof(hosts[0]); i++)
+        rest = after(text, hosts[i]);
+    return rest;
 }
 
 /* Appends n bytes with "%2F" as the slash it stands for. */

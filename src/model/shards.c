@@ -84,23 +84,39 @@ static int check_siblings(const struct model *m, const char *name, struct err *e
     return 0;
 }
 
+static bool name_ends(const char *name, const char *tail)
+{
+    size_t n = strlen(name), m = strlen(tail);
+    return n > m && strcmp(name + n - m, tail) == 0;
+}
+
 static int no_weights(const struct model *m, char **names, size_t n, struct err *e)
 {
-    const char *other = NULL;
-    for (size_t i = 0; i < n && !other; i++) {
-        size_t k = strlen(names[i]);
-        if ((k > 4 && strcmp(names[i] + k - 4, ".bin") == 0) ||
-            (k > 4 && strcmp(names[i] + k - 4, ".pth") == 0) ||
-            (k > 12 && strcmp(names[i] + k - 12, ".safetensors") == 0))
+    const char *other = NULL, *pickle = NULL;
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(names[i], "adapter_model.safetensors") == 0)
+            return err_set(
+                e, ERR_UNSUPPORTED,
+                "give the model that it was made for, which adapter_config.json names as "
+                "base_model_name_or_path; or merge the adapter into it first",
+                "%s is an adapter (LoRA), not a whole model: it has %s", m->path, names[i]);
+        if (!other && name_ends(names[i], ".safetensors"))
             other = names[i];
+        if (!pickle && (name_ends(names[i], ".bin") || name_ends(names[i], ".pth")))
+            pickle = names[i];
     }
-    if (!other)
-        return err_set(e, ERR_MISSING, "a model folder holds model.safetensors or its shards",
-                       "%s has no model*.safetensors", m->path);
-    return err_set(e, ERR_UNSUPPORTED,
-                   "use the safetensors files of the same model in Hugging Face layout; pickled "
-                   "files can run code and are never opened",
-                   "%s has weights only as %s, and not as model*.safetensors", m->path, other);
+    if (other)
+        return err_set(e, ERR_UNSUPPORTED,
+                       "use the files of the same model in the layout of Hugging Face, "
+                       "model*.safetensors",
+                       "%s has weights only as %s, and not as model*.safetensors", m->path, other);
+    if (pickle)
+        return err_set(e, ERR_UNSUPPORTED,
+                       "use the safetensors files of the same model in Hugging Face layout; "
+                       "pickled files can run code and are never opened",
+                       "%s has weights only as %s, and not as model*.safetensors", m->path, pickle);
+    return err_set(e, ERR_MISSING, "a model folder holds model.safetensors or its shards",
+                   "%s has no model*.safetensors", m->path);
 }
 
 static int open_listed(struct model *m, char **names, size_t n, struct err *e)

@@ -7,7 +7,8 @@
  * named *.safetensors, *.gguf, *.bin and tokenizer.model are large files. ROOT/ORG/NAME.json may
  * say {"gated":true}, {"private":true} or {"moved_to":"ORG/OTHER"}. Revisions are main, v1.0 and
  * the commit, which is a hash over the files. The token "hf_good" is right, "hf_noaccess" is right
- * but opens no gated model.
+ * but opens no gated model, "hf_one" may commit and make no repository. Of uploads, names with
+ * "ignored" are to be left out. Below /elsewhere everything is redirected to the other port.
  *
  * PORT_FILE gets "HUB CDN\n" once both listen. Options: log=FILE (a line per request), and faults:
  * busy=N, broken=N (the first N requests for content get 429 or 500), stall=N, truncate=N (stop
@@ -504,9 +505,9 @@ static enum MHD_Result answer_preupload(const struct call *q)
     json_array_foreach(json_object_get(in, "files"), i, f)
     {
         const char *path = json_opt_str(f, "path", "");
-        json_array_append_new(files,
-                              json_pack("{s:s,s:s,s:b}", "path", path, "uploadMode",
-                                        is_large(path) ? "lfs" : "regular", "shouldIgnore", 0));
+        json_array_append_new(files, json_pack("{s:s,s:s,s:b}", "path", path, "uploadMode",
+                                               is_large(path) ? "lfs" : "regular", "shouldIgnore",
+                                               strstr(path, "ignored") != NULL));
     }
     json_decref(in);
     return answer_json(q, json_pack("{s:o}", "files", files));
@@ -664,9 +665,11 @@ static enum MHD_Result answer_create(const struct call *q)
 
 static enum MHD_Result answer_post(const struct call *q, const char *repo, const char *rest)
 {
-    if (!token(q) || strcmp(token(q), "hf_good") != 0)
+    bool create = strcmp(q->url, "/api/repos/create") == 0;
+    bool one_only = !create && token(q) && strcmp(token(q), "hf_one") == 0;
+    if (!token(q) || (strcmp(token(q), "hf_good") != 0 && !one_only))
         return refuse(q, token(q) ? 403 : 401, NULL, "You need a write token");
-    if (strcmp(q->url, "/api/repos/create") == 0)
+    if (create)
         return answer_create(q);
     if (strstr(q->url, ".git/info/lfs/objects/batch"))
         return answer_batch(q, repo);
@@ -708,10 +711,21 @@ static enum MHD_Result answer_cdn(struct call *q)
     return ok;
 }
 
+static enum MHD_Result redirect(const struct call *q, const char *path)
+{
+    char *to = xasprintf("http://localhost:%d/%s?secret=1", S.cdn_port, path);
+    struct MHD_Response *r = text_make("");
+    MHD_add_response_header(r, "Location", to);
+    xfree(to);
+    return finish(q, 307, r);
+}
+
 static enum MHD_Result answer_hub(const struct call *q)
 {
     char repo[256], revision[128];
     bool answered, api = strncmp(q->url, "/api/models/", 12) == 0;
+    if (strncmp(q->url, "/elsewhere/", 11) == 0)
+        return redirect(q, q->url + 11);
     if (strcmp(q->url, "/api/whoami-v2") == 0)
         return answer_whoami(q);
     const char *rest = repo_of(q->url + (api ? 12 : 1), repo);

@@ -6,8 +6,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/hash.h"
 #include "base/mem.h"
@@ -44,11 +46,15 @@ static void addresses_are_names(void **state)
         {"https://huggingface.co/org/name/resolve/v2/x.gguf?download=true", "org/name", "x.gguf",
          "v2"},
         {"https://huggingface.co/org/name/blob/main/config.json", "org/name", "", "main"},
+        {"http://huggingface.co/org/name", "org/name", "", "main"},
+        {"HTTPS://www.HuggingFace.co/org/name/tree/v1", "org/name", "", "v1"},
+        {"hf://org/name@v1", "org/name", "", "v1"},
         {"http://mirror:8080/org/name/tree/abc/", "org/name", "", "abc"},
     };
     static const char *const bad[] = {"https://huggingface.co/datasets/org/name",
                                       "https://huggingface.co/org/name/discussions",
                                       "https://huggingface.co/org",
+                                      "hf://datasets/org/name",
                                       "https://huggingface.co/",
                                       "https://example.org/org/name",
                                       "https://huggingface.co/org/name/tree/..%2F..%2Fx",
@@ -125,6 +131,16 @@ static void the_environment_is_read_as_by_huggingface_hub(void **state)
     assert_null(hub_token_source(h));
     assert_false(hub_offline(h));
     hub_close(h);
+    unsetenv("HOME");
+    const struct passwd *user = getpwuid(getuid());
+    if (user && hub_open(&h, NULL) == 0) {
+        assert_memory_equal(hub_cache_dir(h), user->pw_dir, strlen(user->pw_dir));
+        hub_close(h);
+    }
+    setenv("HF_HOME", "~nobody/x", 1);
+    assert_int_equal(hub_open(&h, NULL), -1);
+    unsetenv("HF_HOME");
+    setenv("HOME", "/nobody", 1);
     setenv("XDG_CACHE_HOME", "/xdg", 1);
     assert_int_equal(hub_open(&h, NULL), 0);
     assert_string_equal(hub_cache_dir(h), "/xdg/huggingface/hub");

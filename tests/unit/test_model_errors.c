@@ -54,6 +54,12 @@ static void test_no_weights(void **state)
     hf_refused(&h, ERR_MISSING, "model*.safetensors");
     hf_write_text(&h, "pytorch_model.bin", "PK");
     hf_refused(&h, ERR_UNSUPPORTED, "pytorch_model.bin", "pickled");
+    hf_write_text(&h, "consolidated.safetensors", "x");
+    hf_refused(&h, ERR_UNSUPPORTED, "consolidated.safetensors", "layout of Hugging Face");
+    hf_write_text(&h, "adapter_model.safetensors", "x");
+    hf_refused(&h, ERR_UNSUPPORTED, "adapter (LoRA)", "base_model_name_or_path");
+    hf_remove(&h, "consolidated.safetensors");
+    hf_remove(&h, "adapter_model.safetensors");
     char path[300];
     struct model *m;
     struct err e = {0};

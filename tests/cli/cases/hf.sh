@@ -25,6 +25,16 @@ grep 'cdn.*token=yes' requests
 HF_HUB_OFFLINE=1 try sintra hf status
 try sintra hf logout
 try sintra hf logout
+echo "-- a token that cannot be used is replaced, and removed"
+printf 'hf_good extra\n' >"$HOME/.cache/huggingface/token"
+try sintra hf status
+echo hf_good | try sintra hf login
+printf 'hf_good extra\n' >"$HOME/.cache/huggingface/token"
+try sintra hf logout
+head -c 5000 /dev/zero | tr '\0' x >"$HOME/.cache/huggingface/token"
+try sintra hf status
+HF_TOKEN='hf_good extra' try sintra hf logout
+ls "$HOME/.cache/huggingface/token" 2>&1 | sed 's/.*: //'
 try sintra hf frobnicate
 if command -v script >/dev/null; then
     { sleep 1; echo hf_good; sleep 1; } | script -qec 'sintra hf login' /dev/null | tr -d '\r' | sed 's/^/typed: /'

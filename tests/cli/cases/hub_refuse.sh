@@ -19,6 +19,10 @@ cp hub/acme/open/config.json hub/acme/pickle/
 echo x >hub/acme/pickle/pytorch_model.bin
 for type in Q4_K_M Q8_0 F16-00001-of-00002 F16-00002-of-00002; do echo "$type" >hub/acme/ggufs/m-$type.gguf; done
 echo x >hub/acme/data/data.csv
+mkdir hub/acme/adapter hub/acme/other
+cp hub/acme/open/*.json hub/acme/other/
+cp hub/acme/open/model.safetensors hub/acme/adapter/adapter_model.safetensors
+cp hub/acme/open/model.safetensors hub/acme/other/consolidated.safetensors
 hub_start
 try pull acme/none
 try pull acme/open@nope
@@ -37,6 +41,8 @@ unset HF_TOKEN
 try pull acme/old-name
 try pull acme/pickle
 try pull acme/data
+try pull acme/adapter
+try pull acme/other
 try pull acme/ggufs
 try pull acme/ggufs:Q5_K_M
 try pull acme/open:Q4_K_M
@@ -45,6 +51,9 @@ try pull acme/ggufs:q8_0
 try pull acme/ggufs:F16
 grep cdn requests | sort
 try inspect acme/none
+HF_ENDPOINT=$HF_ENDPOINT/elsewhere HF_TOKEN=hf_good try pull acme/open
+HF_ENDPOINT=$HF_ENDPOINT/elsewhere HF_TOKEN=hf_good try hf status
+grep -c 'cdn.*api' requests
 HF_HUB_OFFLINE=1 try pull acme/secret
 hub_stop
 try pull acme/secret

@@ -57,6 +57,16 @@ sintra publish result ada/tiny-GGUF --yes
 grep -c PUT requests
 cat hub/ada/tiny-GGUF/README.md
 try publish result ada/tiny-GGUF --base-model acme/other
+echo "-- a token for one repository; files that the hub ignores"
+echo x >result/ignored.txt
+HF_TOKEN=hf_one try publish result ada/tiny-GGUF --yes --json | grep -e '"path"' -e '"published"'
+HF_TOKEN=hf_one try publish result ada/not-there --yes
+ls hub/ada/tiny-GGUF
+rm result/ignored.txt
+mkfifo result/pipe
+try publish result ada/tiny-GGUF
+rm result/pipe
+try publish result ada/tiny-GGUF:Q4_0
 echo "-- pulled back"
 unset HF_TOKEN
 sintra pull ada/tiny-GGUF --json | grep '"files"'

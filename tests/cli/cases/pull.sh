@@ -28,6 +28,14 @@ hub_requests
 echo "-- by its commit: no request"
 sintra pull "acme/tiny-story-7M@$(cat "$cache/models--acme--tiny-story-7M/refs/main")"
 hub_requests
+echo "-- by its commit, of which only a part was fetched"
+rm "$snapshot"/*token*
+sintra pull "acme/tiny-story-7M@${snapshot##*/}" --json | grep '"files'
+hub_requests
+rm "$snapshot"/*token*
+HF_HUB_OFFLINE=1 sintra pull "acme/tiny-story-7M@${snapshot##*/}" --json | grep '"files'
+sintra pull acme/tiny-story-7M -q >out
+: >requests
 echo "-- as a model"
 sintra convert acme/tiny-story-7M@v1.0 -o a.gguf --type q8_0 --json | grep '"name"'
 sintra convert "$SINTRA_ROOT/models/sample" -o b.gguf --type q8_0 --json >b.json
