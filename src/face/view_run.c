@@ -494,6 +494,20 @@ static void say_limits(struct paper *p, const json_t *limits)
               view_format_at(limits, "smallest_bytes", VIEW_SIZE, size));
 }
 
+/* Is there a KV cache whose cost is not known? Mixes beside it have no prediction. */
+static bool has_unknown_cache(const json_t *limits)
+{
+    const json_t *list = json_object_get(limits, "caches");
+    size_t i;
+    json_t *c;
+    json_array_foreach(list, i, c)
+    {
+        if (!json_is_real(json_object_get(c, "kld")))
+            return true;
+    }
+    return false;
+}
+
 /* What measured sensitivities let expect of composed files; nothing where there are none. */
 static void say_predictions(struct paper *p, const json_t *r)
 {
@@ -517,9 +531,10 @@ static void say_predictions(struct paper *p, const json_t *r)
     view_rows(p, json_object_get(r, "frontier"), optima, 2);
     paper_end(p);
     if (json_is_object(best))
-        view_line(p, "the best within the limits: %s, predicted KL %s",
+        view_line(p, "the best within the limits: %s, predicted KL %s%s",
                   view_format_at(best, "bytes", VIEW_SIZE, size),
-                  view_format_at(best, "kld_predicted", VIEW_KL, kl));
+                  view_format_at(best, "kld_predicted", VIEW_KL, kl),
+                  has_unknown_cache(limits) ? ", of the KV caches whose cost is known" : "");
     else if (json_opt_i64(limits, "bytes_max", 0) >= json_opt_i64(limits, "smallest_bytes", 0) &&
              !json_object_get(limits, "ms_per_token_max"))
         view_line(p, "types small enough for the limits have not been measured yet: optimize does");

@@ -82,6 +82,19 @@ static int survey(struct run *r, struct err *e)
 
 /* ---- the way through ---- */
 
+/* A quantized original is not among the candidates, since it cannot be made from itself. */
+static void note_original(struct run *r)
+{
+    char size[NUM_TEXT_MAX];
+    const struct model *m = r->subject.model;
+    if (m && model_is_gguf(m) && model_is_quantized(m) && r->limits.bytes_max != UINT64_MAX &&
+        r->subject.source_bytes <= r->limits.bytes_max)
+        run_note(r,
+                 "the original is quantized already and has no more than the limits allow (%s): "
+                 "nothing made from it can be closer to it",
+                 num_format_size(r->subject.source_bytes, size));
+}
+
 static int execute(struct run *r, json_t **report, struct err *e)
 {
     struct outcome o = {.best = -1, .stock = -1};
@@ -92,6 +105,7 @@ static int execute(struct run *r, json_t **report, struct err *e)
     if (r->world->prepare(r, e) != 0)
         return -1;
     limits_learn(&r->limits, &r->set, &r->subject, &r->speed, &r->trials);
+    note_original(r);
     stage_enter(r, STAGE_PROBES);
     if (r->world->probe(r, e) != 0)
         return -1;
