@@ -1,5 +1,7 @@
 /* Bad model folders: each is refused with a sentence that names what is wrong, and nothing
  * crashes. */
+#include <unistd.h>
+
 #include "hf_fixture.h"
 
 #include "base/rng.h"
@@ -149,6 +151,11 @@ static void test_tensor_twice(void **state)
     hf_init(&h);
     hf_write_all(&h);
     hf_write_shard(&h, "model_copy.safetensors", 3, 5);
+    model_close(hf_open(&h)); /* model.safetensors is whole by its name */
+    hf_write_shard(&h, "model_whole.safetensors", 0, h.n);
+    char *path = fs_join(h.dir, "model.safetensors");
+    assert_int_equal(unlink(path), 0);
+    xfree(path);
     hf_refused(&h, ERR_INPUT, "another file", "model.layers.0.");
     hf_release(&h);
 }
