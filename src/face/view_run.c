@@ -534,7 +534,7 @@ static void say_predictions(struct paper *p, const json_t *r)
         view_line(p, "the best within the limits: %s, predicted KL %s%s",
                   view_format_at(best, "bytes", VIEW_SIZE, size),
                   view_format_at(best, "kld_predicted", VIEW_KL, kl),
-                  has_unknown_cache(limits) ? ", of the KV caches whose cost is known" : "");
+                  has_unknown_cache(limits) ? ", the cost of a KV cache not known" : "");
     else if (json_opt_i64(limits, "bytes_max", 0) >= json_opt_i64(limits, "smallest_bytes", 0) &&
              !json_object_get(limits, "ms_per_token_max"))
         view_line(p, "types small enough for the limits have not been measured yet: optimize does");

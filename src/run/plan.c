@@ -40,7 +40,7 @@ static json_t *stock_kld_new(const struct run *r, const struct search_stock *m,
                              const struct cache_choice *cache)
 {
     double cost = cache_is_default(cache->types) ? 0 : cache->kld;
-    if (!r->have_table || r->table_feedback[0] || isnan(m->kld) || isnan(cost))
+    if (r->table_feedback[0] || isnan(m->kld) || isnan(cost))
         return json_null();
     double floor = search_floor(&r->table) * search_floor_share(&r->table, m->types);
     return json_real_new(m->kld + floor + cost);
@@ -62,7 +62,8 @@ static json_t *stock_row_new(const struct run *r, const struct search_stock *m)
                         rate_new(speed_prefill_tps(&r->speed, &r->subject, m->types)));
     json_object_set_new(o, "first_token_ms_predicted",
                         rate_new(speed_first_ms(&r->speed, &r->subject, m->types)));
-    json_object_set_new(o, "kld_predicted", stock_kld_new(r, m, cache));
+    if (r->have_table)
+        json_object_set_new(o, "kld_predicted", stock_kld_new(r, m, cache));
     json_object_set_new(o, "fits", json_boolean(fits(r, m)));
     return o;
 }

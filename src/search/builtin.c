@@ -456,14 +456,17 @@ int search_best_cache(const struct search_space *s, const struct trials *history
         int rc = l.limit > one.bytes_limit ? 0 : optimum(&l, l.limit, &kld[k], &why);
         kld[k] += floor_of(&l) + one.cache_kld;
         look_release(&l);
-        if (rc != 0 && why.code != ERR_INFEASIBLE)
-            break;
+        if (rc != 0 && why.code != ERR_INFEASIBLE) {
+            if (e)
+                *e = why;
+            return -1;
+        }
         solved += rc == 0;
         if (kld[k] < kld[best] || (isnan(kld[best]) && !isnan(kld[k])))
             best = k;
-        if (k + 1 == s->n_caches && solved > 0)
-            return best;
     }
+    if (solved > 0 || s->n_caches == 0)
+        return best;
     if (e)
         *e = why;
     return -1;

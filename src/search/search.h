@@ -207,7 +207,8 @@ void search_builtin(struct proposer *p);
 struct search_space search_with_cache(const struct search_space *s, int k);
 /* Predicted KL of the best choice of types beside each cache, under a table corrected by the
  * history: NaN where the file that is left for is smaller than any. Returns the best cache, or -1
- * after an error. Needs s->table; without caches there is nothing to choose: 0. */
+ * after an error: ERR_INFEASIBLE where all that is known is too large beside each. Needs s->table;
+ * without caches there is nothing to choose: 0. */
 int search_best_cache(const struct search_space *s, const struct trials *history,
                       double kld[static SEARCH_CACHES_MAX], struct err *e);
 

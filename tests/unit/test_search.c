@@ -744,6 +744,55 @@ static void test_proposer_for_accuracy(void **state)
     }
 }
 
+/* Activations stay floats beside weights that do. */
+static void test_the_floor_is_of_quantized_groups(void **state)
+{
+    struct world w;
+    enum dtype *types;
+    double q8 = 0, first;
+    (void)state;
+    world_init(&w, 58);
+    types = xcalloc(w.groups.n, sizeof(*types));
+    for (size_t g = 0; g < w.groups.n; g++) {
+        types[g] = DT_BF16;
+        q8 += w.table.groups[g].kld[SIM_TYPES - 1];
+    }
+    first = w.table.groups[0].kld[SIM_TYPES - 1];
+    assert_int_equal(w.table.types[SIM_TYPES - 1], DT_Q8_0);
+    assert_true(search_floor(&w.table) > q8);
+    assert_true(search_floor_share(&w.table, types) == 0);
+    types[0] = DT_Q4_K;
+    assert_true(fabs(search_floor_share(&w.table, types) - first / q8) < 1e-12);
+    for (size_t g = 0; g < w.groups.n; g++)
+        types[g] = DT_Q8_0;
+    assert_true(search_floor_share(&w.table, types) == 1);
+    xfree(types);
+    world_release(&w);
+}
+
+/* Types that were not measured do not make a limit impossible that others keep; without caches
+ * there is nothing to choose. */
+static void test_caches_beside_what_is_known(void **state)
+{
+    struct world w;
+    double kld[SEARCH_CACHES_MAX];
+    struct err e = {0};
+    (void)state;
+    world_init(&w, 59);
+    assert_int_equal(search_best_cache(&w.space, &w.history, kld, &e), 0);
+    offer_cache(&w, (struct cache_types){CACHE_F16, CACHE_F16}, 3.0, 0);
+    offer_cache(&w, (struct cache_types){CACHE_Q8_0, CACHE_Q8_0}, 5.0, 0.001);
+    for (size_t g = 0; g < w.groups.n; g++)
+        for (int k = 0; k < 4; k++) /* below four and a half bits nothing is known */
+            w.table.groups[g].kld[k] = NAN;
+    assert_int_equal(search_best_cache(&w.space, &w.history, kld, &e), 1);
+    assert_true(isnan(kld[0]) && kld[1] > 0.001);
+    w.space.n_caches = 1;
+    assert_int_equal(search_best_cache(&w.space, &w.history, kld, &e), -1);
+    assert_int_equal(e.code, ERR_INFEASIBLE);
+    world_release(&w);
+}
+
 /* What no prediction promises is tried with the most precise types all the same. */
 static void test_proposer_for_more_accuracy_than_there_is(void **state)
 {
@@ -879,6 +928,8 @@ int main(void)
         cmocka_unit_test(test_dear_blocks_stay),
         cmocka_unit_test(test_corrections_help),
         cmocka_unit_test(test_proposer_for_accuracy),
+        cmocka_unit_test(test_the_floor_is_of_quantized_groups),
+        cmocka_unit_test(test_caches_beside_what_is_known),
         cmocka_unit_test(test_proposer_for_more_accuracy_than_there_is),
         cmocka_unit_test(test_proposer_without_targets),
         cmocka_unit_test(test_rivals_of_the_front),

@@ -31,6 +31,9 @@ quantize other
 quantize odd
 quantize out-odd/Odd*.gguf --allow-requantize
 sintra quantize odd -q --type Q2_K -o rough.gguf >/dev/null
+optimize --model rough.gguf --target-size 1TiB --out out-rough
+echo "exit=$?"
+grep 'quantized already' page
 sintra calibrate rough.gguf -q -o rough.imatrix --corpus text.txt --tokens 2048 >/dev/null
 sintra quantize odd -q -o x.gguf --type Q4_K_M --imatrix rough.imatrix >/dev/null
 echo "exit=$?"

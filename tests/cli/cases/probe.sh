@@ -13,6 +13,7 @@ sintra plan --target-bpw 4.5 | sed -n '/stock mix/p;/types chosen/,$p' | head -n
 sintra plan --target-bpw 4.5 | grep 'best within'
 sintra plan --target-bpw 2 | grep -c 'not been measured yet'
 sintra plan --target-size 1TiB | grep -c 'best within'
+sintra plan --target-memory 10MB | grep -c 'cost of a KV cache not known'
 sintra plan --target-bpw 4.5 --json >plan.json
 grep -c kld_predicted plan.json
 grep -c sintra_recipe plan.json
